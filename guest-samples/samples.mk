@@ -1,0 +1,44 @@
+# The guests of a flavour: build/<flavour>/samples/<name>-<kind>.elf; included by the top Makefile.
+#
+# A name is built for every kind the flavour runs, unless <name>_kinds says otherwise. Beside
+# position-independent amd64 and fixed i686 guests, hello comes the other way round as well.
+
+sample_names := hello abort fault badread spin selfwrite rodesc scratch peb counter overrun
+rodesc_kinds := amd64 i686
+
+kinds := amd64 $(if $(I686_GUEST),i686 i686-identity)
+kinds_of = $(filter $(kinds),$(or $($(1)_kinds),amd64 i686 i686-identity))
+
+samples_dir := $(B)/samples
+samples := $(foreach n,$(sample_names),$(foreach k,$(call kinds_of,$(n)),$(samples_dir)/$(n)-$(k).elf)) \
+	$(samples_dir)/hello-fixed-amd64.elf $(if $(I686_GUEST),$(samples_dir)/hello-pie-i686.elf)
+
+samples: $(samples)
+
+# Kernel-mode SSE and x87 are not for guests: some KVMs cannot emulate them, and i686 starts without.
+guest_cc := gcc
+guest_cflags := -std=c11 -O2 -g -ffreestanding -fno-stack-protector -fno-asynchronous-unwind-tables \
+	-fcf-protection=none -mgeneral-regs-only -fno-strict-aliasing -I. $(WARN)
+guest_ldflags := -nostdlib -static -Wl,-T,guest-samples/guest.ld -Wl,--build-id=none -Wl,-z,norelro \
+	-Wl,-z,max-page-size=4096 -Wl,-z,noexecstack -Wl,--no-warn-rwx-segments
+guest_pie := -fpie
+guest_pie_ld := -Wl,-pie -Wl,--no-dynamic-linker -Wl,-z,text -Wl,--defsym,GUEST_BASE=0
+guest_fixed := -fno-pie -no-pie
+guest_fixed_ld := -no-pie -Wl,--defsym,GUEST_BASE=0x1000
+guest_deps := guest-samples/guest.c guest-samples/guest.h guest-samples/guest.ld mem/guest_abi.h mem/bytes.h \
+	guest-samples/samples.mk
+
+# $(1) file name's ending, $(2) -m64 or -m32, $(3) pie or fixed, $(4) start file, $(5) further sources
+define sample_rule
+$$(samples_dir)/%-$(1).elf: guest-samples/%.c $$(guest_deps) guest-samples/$(4) $(5)
+	@mkdir -p $$(@D)
+	$$(guest_cc) $(2) $$(if $$(filter -m64,$(2)),-mno-red-zone) $$(guest_cflags) $$(guest_$(3)) \
+		$$(guest_ldflags) $$(guest_$(3)_ld) -o $$@ guest-samples/$(4) $(5) guest-samples/guest.c $$<
+endef
+$(eval $(call sample_rule,amd64,-m64,pie,start_amd64.S,))
+$(eval $(call sample_rule,i686,-m32,fixed,start_i686.S,))
+$(eval $(call sample_rule,i686-identity,-m32,fixed,start_i686.S,guest-samples/note_identity.S))
+$(eval $(call sample_rule,fixed-amd64,-m64,fixed,start_amd64.S,))
+$(eval $(call sample_rule,pie-i686,-m32,pie,start_i686.S,))
+
+.PHONY: samples

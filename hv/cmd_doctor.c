@@ -1,0 +1,162 @@
+/*
+ * vmm doctor: can this host run each kind of guest? Answered by running one:
+ * a guest of a few bytes goes the whole way from image to exit.
+ */
+#include <elf.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "boot/image.h"
+#include "hv/cmd.h"
+#include "hv/run.h"
+#include "mem/bytes.h"
+#include "mem/guest_abi.h"
+#include "mem/num.h"
+
+#define PROBE_TIME_NS ((uint64_t)5 * 1000000000u)
+
+#define EHDR_MAX 64
+#define PHDR_MAX 56
+#define CODE_OFF 0x100
+
+/*
+ * and esp, -16; out PORT_HALT, al; hlt. In 64-bit code the same bytes clear
+ * the high half of rsp, which a guest that ends at once does not miss.
+ */
+static const uint8_t probe_code[] = {0x83, 0xe4, 0xf0, 0xe6, PORT_HALT, 0xf4};
+
+#define PROBE_LEN (CODE_OFF + sizeof(probe_code))
+
+/* A position-independent image with nothing but the probe's code, in the format of `machine`. */
+static void make_probe(enum elf_machine machine, uint8_t out[PROBE_LEN])
+{
+    bool wide = machine == ELF_X86_64;
+    uint8_t *p = out + (wide ? EHDR_MAX : 52);
+
+    memset(out, 0, PROBE_LEN);
+    memcpy(out + CODE_OFF, probe_code, sizeof(probe_code));
+    memcpy(out, ELFMAG, SELFMAG);
+    out[EI_CLASS] = wide ? ELFCLASS64 : ELFCLASS32;
+    out[EI_DATA] = ELFDATA2LSB;
+    out[EI_VERSION] = EV_CURRENT;
+    store_le16(out + 16, ET_DYN);
+    store_le16(out + 18, wide ? EM_X86_64 : EM_386);
+    store_le32(out + 20, EV_CURRENT);
+    store_le32(out + 24, CODE_OFF); /* e_entry */
+    if (wide) {
+        store_le64(out + 32, (uint64_t)(p - out)); /* e_phoff */
+        store_le16(out + 52, EHDR_MAX);
+        store_le16(out + 54, PHDR_MAX);
+        store_le16(out + 56, 1);
+        store_le32(p, PT_LOAD);
+        store_le32(p + 4, PF_R | PF_X);
+        store_le64(p + 32, PROBE_LEN); /* p_filesz */
+        store_le64(p + 40, PROBE_LEN);
+        store_le64(p + 48, PAGE_LEN);
+    } else {
+        store_le32(out + 28, (uint32_t)(p - out));
+        store_le16(out + 40, 52);
+        store_le16(out + 42, 32);
+        store_le16(out + 44, 1);
+        store_le32(p, PT_LOAD);
+        store_le32(p + 16, PROBE_LEN);
+        store_le32(p + 20, PROBE_LEN);
+        store_le32(p + 24, PF_R | PF_X);
+        store_le32(p + 28, PAGE_LEN);
+    }
+}
+
+/* Run the probe as a guest of kind `k`. 0 when it ended by itself. */
+static int try_kind(const struct guest_kind *k, int kvm_fd, struct err *e)
+{
+    const struct image_options opt = {
+        .sizes = layout_default_sizes(),
+        .paging = k->geom != NULL ? GUEST_PAGING_ON : GUEST_PAGING_OFF,
+    };
+    const struct vm_options vo = {.irqchip = false};
+    uint8_t image[PROBE_LEN];
+    struct console console;
+    struct outcome outcome;
+    struct snapshot snap;
+    struct stop stop;
+    struct vm vm;
+    int result = -1;
+
+    make_probe(k->machine, image);
+    if (image_build(image, sizeof(image), "probe", &opt, &snap, e) != 0)
+        return -1;
+    if (stop_open(&stop, e) != 0)
+        goto out_snap;
+    console_init(&console, STDOUT_FILENO, &stop);
+    if (vm_open(&vm, kvm_fd, &snap, &vo, e) != 0)
+        goto out_stop;
+    if (vm_restore(&vm, e) != 0 || run_init(&vm, &stop, &console, PROBE_TIME_NS, &outcome, e) != 0)
+        goto out_vm;
+    if (outcome.reason != REASON_ENDED) {
+        if (outcome.why.text[0] == '\0')
+            err_set(&outcome.why, STATUS_UNSUPPORTED, "guest: aborted");
+        *e = outcome.why;
+        goto out_vm;
+    }
+    result = 0;
+out_vm:
+    vm_close(&vm);
+out_stop:
+    stop_close(&stop);
+out_snap:
+    snapshot_free(&snap);
+    return result;
+}
+
+static void add_kind(struct text *out, bool json, bool first, const char *name, const struct err *e)
+{
+    if (!json) {
+        text_add(out, "%-14s %s\n", name, e == NULL ? "ok" : "cannot run");
+        if (e != NULL)
+            text_add(out, "  cause: %s\n", e->text);
+        if (e != NULL && e->hint[0] != '\0')
+            text_add(out, "  hint: %s\n", e->hint);
+        return;
+    }
+    text_add(out, "%s{\"kind\":\"%s\",\"ok\":%s", first ? "" : ",", name, e == NULL ? "true" : "false");
+    if (e != NULL) {
+        text_add(out, ",\"cause\":");
+        text_add_json(out, e->text, strlen(e->text));
+    }
+    if (e != NULL && e->hint[0] != '\0') {
+        text_add(out, ",\"hint\":");
+        text_add_json(out, e->hint, strlen(e->hint));
+    }
+    text_add(out, "}");
+}
+
+int cmd_doctor(const struct options *o, struct text *out, enum status *status, struct err *e)
+{
+    const struct guest_kind *k;
+    struct err no_kvm, why;
+    int kvm_fd = -1;
+    bool has_kvm;
+    unsigned i;
+
+    (void)e; /* whatever is wrong with this host is the answer, not a failure to answer */
+    *status = STATUS_OK;
+    has_kvm = kvm_open(&kvm_fd, &no_kvm) == 0;
+    if (o->json)
+        text_add(out, "{\"version\":1,\"kinds\":[");
+    for (i = 0; (k = guest_kind_at(i)) != NULL; i++) {
+        const struct err *cause = NULL;
+
+        if (!has_kvm)
+            cause = &no_kvm;
+        else if (try_kind(k, kvm_fd, &why) != 0)
+            cause = &why;
+        if (cause != NULL)
+            *status = STATUS_UNSUPPORTED;
+        add_kind(out, o->json, i == 0, k->name, cause);
+    }
+    if (o->json)
+        text_add(out, "]}\n");
+    if (has_kvm)
+        close(kvm_fd);
+    return 0;
+}

@@ -1,0 +1,87 @@
+/* Guest output. See console.h. */
+#include "hv/console.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+#include <unistd.h>
+
+void console_init(struct console *c, int fd, struct stop *stop)
+{
+    c->fd = fd;
+    c->stop = stop;
+    c->n = 0;
+}
+
+int console_flush(struct console *c, struct err *e)
+{
+    size_t done = 0;
+    int result = 0;
+
+    while (done < c->n && result == 0) {
+        ssize_t n = write(c->fd, c->bytes + done, c->n - done);
+
+        if (n >= 0) {
+            done += (size_t)n;
+            continue;
+        }
+        if (errno == EAGAIN) {
+            struct pollfd p = {.fd = c->fd, .events = POLLOUT};
+
+            poll(&p, 1, -1);
+        } else if (errno != EINTR) {
+            int errnum = errno;
+
+            c->n = 0;
+            return err_set_errno(e, STATUS_HOST, errnum, "guest output: cannot write");
+        }
+        if (stop_why(c->stop) != STOP_NONE)
+            result = CONSOLE_STOPPED;
+    }
+    c->n = 0;
+    stop_ticked(c->stop);
+    return result;
+}
+
+static size_t encode_utf8(uint32_t c, uint8_t out[4])
+{
+    if (c < 0x100) {
+        out[0] = (uint8_t)c;
+        return 1;
+    }
+    if (c < 0x800) {
+        out[0] = (uint8_t)(0xc0 | c >> 6);
+        out[1] = (uint8_t)(0x80 | (c & 0x3f));
+        return 2;
+    }
+    if (c < 0x10000) {
+        out[0] = (uint8_t)(0xe0 | c >> 12);
+        out[1] = (uint8_t)(0x80 | (c >> 6 & 0x3f));
+        out[2] = (uint8_t)(0x80 | (c & 0x3f));
+        return 3;
+    }
+    out[0] = (uint8_t)(0xf0 | c >> 18);
+    out[1] = (uint8_t)(0x80 | (c >> 12 & 0x3f));
+    out[2] = (uint8_t)(0x80 | (c >> 6 & 0x3f));
+    out[3] = (uint8_t)(0x80 | (c & 0x3f));
+    return 4;
+}
+
+int console_put(struct console *c, uint32_t scalar, struct err *e)
+{
+    uint8_t bytes[4];
+    size_t n = encode_utf8(scalar, bytes);
+
+    if (c->n + n > CONSOLE_BUFFER_LEN) {
+        int result = console_flush(c, e);
+
+        if (result != 0)
+            return result;
+    }
+    memcpy(c->bytes + c->n, bytes, n);
+    c->n += n;
+    if (scalar == '\n' || c->n == CONSOLE_BUFFER_LEN)
+        return console_flush(c, e);
+    stop_tick(c->stop);
+    return 0;
+}

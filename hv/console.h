@@ -1,0 +1,42 @@
+/*
+ * The guest's output on its way to a file descriptor: bytes as they came,
+ * flushed at a newline, at 4 KiB, when asked, and within 20 ms. A slow reader
+ * is waited for; a stop ends the wait.
+ */
+#ifndef HV_CONSOLE_H
+#define HV_CONSOLE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "hv/stop.h"
+#include "mem/error.h"
+
+#define CONSOLE_BUFFER_LEN 4096
+
+struct console {
+    int fd;
+    struct stop *stop;
+    size_t n;
+    uint8_t bytes[CONSOLE_BUFFER_LEN];
+};
+
+/* Write to `fd`, which stays the caller's; `stop` schedules the ticks and may end a wait. */
+void console_init(struct console *c, int fd, struct stop *stop);
+
+/*
+ * Write out what is there, waiting for the reader. 0: all of it was written.
+ * CONSOLE_STOPPED: a stop ended the wait, and what the reader had not taken is
+ * dropped. -1 (STATUS_HOST): the descriptor takes no more.
+ */
+#define CONSOLE_STOPPED 1
+int console_flush(struct console *c, struct err *e);
+
+/*
+ * Emit one Unicode scalar, at most 0x10ffff: values below 0x100 as that byte
+ * (guests send UTF-8 byte by byte), others as UTF-8. Returns what a flush that
+ * this led to returned, else 0.
+ */
+int console_put(struct console *c, uint32_t scalar, struct err *e);
+
+#endif

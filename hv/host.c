@@ -1,0 +1,44 @@
+/* The host's kernel as a source of randomness and time. See host.h. */
+#include "hv/host.h"
+
+#include <errno.h>
+#include <sys/random.h>
+#include <time.h>
+
+int host_random(void *out, size_t len, struct err *e)
+{
+    uint8_t *p = (uint8_t *)out;
+
+    while (len != 0) {
+        ssize_t n = getrandom(p, len, 0);
+
+        if (n < 0) {
+            int errnum = errno;
+
+            if (errnum == EINTR)
+                continue;
+            return err_set_errno(e, STATUS_HOST, errnum, "host: cannot get random bytes");
+        }
+        p += n;
+        len -= (size_t)n;
+    }
+    return 0;
+}
+
+static uint64_t now(clockid_t clock)
+{
+    struct timespec t;
+
+    clock_gettime(clock, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+uint64_t host_wall_clock(void)
+{
+    return now(CLOCK_REALTIME);
+}
+
+uint64_t host_monotonic(void)
+{
+    return now(CLOCK_MONOTONIC);
+}

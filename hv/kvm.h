@@ -1,0 +1,75 @@
+/*
+ * The only user of <linux/kvm.h>: one virtual machine with one vCPU, as plain
+ * data in and out. Nothing here knows what a guest is.
+ *
+ * Every ioctl's result is checked and its name is in the message. Failures
+ * are STATUS_HOST, and STATUS_UNSUPPORTED where this host can never do it.
+ */
+#ifndef HV_KVM_H
+#define HV_KVM_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "boot/cpu.h"
+#include "hv/exit.h"
+#include "mem/addr.h"
+#include "mem/error.h"
+
+struct kvm_run;
+
+struct machine {
+    int vm_fd, vcpu_fd; /* -1 when closed */
+    struct kvm_run *run;
+    uint64_t run_len;
+    uint32_t slots_max; /* memory slots this KVM offers */
+};
+
+struct machine_options {
+    unsigned phys_bits; /* MAXPHYADDR in the guest's CPUID */
+    bool irqchip;       /* in-kernel PIC, IOAPIC and local APIC */
+};
+
+/*
+ * Open /dev/kvm and check its version and capabilities; *fd is the caller's.
+ * STATUS_UNSUPPORTED with one hint says what is missing.
+ */
+int kvm_open(int *fd, struct err *e);
+
+/*
+ * Create a machine with its vCPU; `kvm_fd` from kvm_open stays the caller's.
+ * machine_close releases it, harmless on one that was closed or never opened
+ * (initialise with MACHINE_CLOSED).
+ */
+#define MACHINE_CLOSED ((struct machine){.vm_fd = -1, .vcpu_fd = -1})
+int machine_open(struct machine *m, int kvm_fd, const struct machine_options *opt, struct err *e);
+void machine_close(struct machine *m);
+
+/* Back [at, at + len) of the guest by `host`; all page aligned. len 0 removes the slot. */
+int machine_set_slot(struct machine *m, uint32_t slot, struct gpa at, uint64_t len, const void *host,
+                     bool readonly, struct err *e);
+
+/*
+ * Set the system registers and read them back: KVM may take a CR0 or EFER
+ * that it cannot run and keep the old one. STATUS_UNSUPPORTED then.
+ */
+int machine_set_sregs(struct machine *m, const struct cpu_sregs *s, struct err *e);
+int machine_get_sregs(struct machine *m, struct cpu_sregs *s, struct err *e);
+int machine_set_regs(struct machine *m, const struct cpu_regs *r, struct err *e);
+int machine_get_regs(struct machine *m, struct cpu_regs *r, struct err *e);
+
+/* x87 and SSE as after reset: FCW 0x37F, MXCSR 0x1F80, all else zero. */
+int machine_reset_fpu(struct machine *m, struct err *e);
+
+/*
+ * Run until an exit. A signal gives EXIT_INTERRUPTED; so does the next run
+ * after machine_kick. Before that next run the caller calls machine_unkick
+ * and then looks at why it was kicked, in this order, and no kick is lost.
+ */
+int machine_run(struct machine *m, struct exit *x, struct err *e);
+
+/* Make the current or the next machine_run return at once. Async-signal-safe. */
+void machine_kick(struct machine *m);
+void machine_unkick(struct machine *m);
+
+#endif

@@ -1,0 +1,57 @@
+/*
+ * How a guest ended, and what the user hears of it: a line and a register
+ * dump on stderr, one JSON object for --report.
+ */
+#ifndef HV_REPORT_H
+#define HV_REPORT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "boot/cpu.h"
+#include "hv/abort.h"
+#include "hv/text.h"
+#include "mem/error.h"
+
+enum reason {
+    REASON_ENDED,
+    REASON_ABORTED,
+    REASON_FAULTED,
+    REASON_TIMEOUT,
+    REASON_SIGNAL,
+    REASON_UNSUPPORTED, /* this host cannot run it */
+    REASON_ERROR,       /* never ran, or the host failed: see the error */
+};
+
+/* What is left of the vCPU when a guest faulted. */
+enum registers { REGISTERS_NONE, REGISTERS_SHOWN, REGISTERS_RESET_BY_KVM };
+
+struct outcome {
+    enum reason reason;
+    enum status status;
+    const char *kind; /* NULL before it is known */
+    struct err why;   /* text empty when the guest ended by itself */
+    struct abort_info abort;
+    enum registers registers;
+    struct cpu_regs regs;
+    struct cpu_sregs sregs;
+    char last_exit[160]; /* "" before the first */
+    uint64_t exits_n;
+    uint64_t ran_ns;      /* wall time inside the run loop */
+    unsigned addr_digits; /* of a guest address */
+};
+
+/* An outcome for a guest that never ran because of `why`. */
+struct outcome outcome_of_error(const struct err *why);
+
+/* What goes to stderr: nothing when the guest ended by itself. Each line ends with a newline. */
+void report_text(const struct outcome *o, struct text *out);
+
+/* One JSON object and a newline. `version` is that of the object's members. */
+#define REPORT_VERSION 1
+void report_json(const struct outcome *o, struct text *out);
+
+/* "vmm: text" and, with a hint, "hint: ..." on a line of its own. */
+void report_error(const struct err *e, struct text *out);
+
+#endif

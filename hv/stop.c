@@ -1,0 +1,137 @@
+/* Time limits and signals. See stop.h for why none is lost and none comes late. */
+#include "hv/stop.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stddef.h>
+
+#include "hv/host.h"
+
+#define TICK_NS   (15 * 1000 * 1000)
+#define REPEAT_NS (20 * 1000 * 1000)
+
+static const int signals[STOP_SIGNALS_N] = {SIGALRM, SIGINT, SIGTERM, SIGHUP};
+
+/* The handler's way to the one struct stop there is. */
+static struct stop *volatile current;
+
+static void set_timer(timer_t timer, uint64_t first_ns, uint64_t repeat_ns)
+{
+    const struct itimerspec t = {
+        .it_value = {.tv_sec = (time_t)(first_ns / 1000000000u), .tv_nsec = (long)(first_ns % 1000000000u)},
+        .it_interval = {.tv_nsec = (long)repeat_ns},
+    };
+
+    timer_settime(timer, 0, &t, NULL);
+}
+
+static void on_signal(int sig, siginfo_t *info, void *context)
+{
+    struct stop *s = current;
+    int saved = errno;
+
+    (void)info;
+    (void)context;
+    if (s != NULL) {
+        if (sig != SIGALRM) {
+            s->caught = sig;
+            /* From here on kick again and again: a wait that is entered just now must end as well. */
+            set_timer(s->tick_timer, REPEAT_NS, REPEAT_NS);
+        }
+        if (s->machine != NULL)
+            machine_kick(s->machine);
+    }
+    errno = saved;
+}
+
+static int make_timer(timer_t *timer, struct err *e)
+{
+    struct sigevent ev = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGALRM};
+
+    if (timer_create(CLOCK_MONOTONIC, &ev, timer) != 0) {
+        int errnum = errno;
+
+        return err_set_errno(e, STATUS_HOST, errnum, "host: cannot create a timer");
+    }
+    return 0;
+}
+
+int stop_open(struct stop *s, struct err *e)
+{
+    struct sigaction sa = {.sa_flags = SA_SIGINFO};
+    unsigned i;
+
+    assert(current == NULL);
+    *s = (struct stop){.machine = NULL};
+    if (make_timer(&s->limit_timer, e) != 0)
+        return -1;
+    if (make_timer(&s->tick_timer, e) != 0) {
+        timer_delete(s->limit_timer);
+        return -1;
+    }
+    current = s;
+    sa.sa_sigaction = on_signal;
+    sigemptyset(&sa.sa_mask);
+    for (i = 0; i < STOP_SIGNALS_N; i++) {
+        sigaction(signals[i], NULL, &s->old[i]);
+        if (s->old[i].sa_handler != SIG_IGN || signals[i] == SIGALRM || signals[i] == SIGTERM)
+            sigaction(signals[i], &sa, NULL);
+    }
+    return 0;
+}
+
+void stop_close(struct stop *s)
+{
+    unsigned i;
+
+    /* Timers first: a signal of theirs that is still on its way finds the handler in place. */
+    timer_delete(s->limit_timer);
+    timer_delete(s->tick_timer);
+    s->machine = NULL;
+    for (i = 0; i < STOP_SIGNALS_N; i++)
+        sigaction(signals[i], &s->old[i], NULL);
+    current = NULL;
+}
+
+void stop_watch(struct stop *s, struct machine *m)
+{
+    s->machine = m;
+}
+
+void stop_arm(struct stop *s, uint64_t ns)
+{
+    if (ns == 0) {
+        stop_disarm(s);
+        return;
+    }
+    s->limit_at = host_monotonic() + ns;
+    set_timer(s->limit_timer, ns, REPEAT_NS);
+}
+
+void stop_disarm(struct stop *s)
+{
+    s->limit_at = 0;
+    set_timer(s->limit_timer, 0, 0);
+}
+
+enum stop_cause stop_why(const struct stop *s)
+{
+    if (s->caught != 0)
+        return s->caught == SIGINT ? STOP_SIGINT : STOP_SIGTERM;
+    if (s->limit_at != 0 && host_monotonic() >= s->limit_at)
+        return STOP_TIMEOUT;
+    return STOP_NONE;
+}
+
+void stop_tick(struct stop *s)
+{
+    if (s->tick_armed || s->caught != 0)
+        return;
+    s->tick_armed = true;
+    set_timer(s->tick_timer, TICK_NS, 0);
+}
+
+void stop_ticked(struct stop *s)
+{
+    s->tick_armed = false;
+}

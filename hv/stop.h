@@ -1,0 +1,56 @@
+/*
+ * Everything that ends a guest from outside: a time limit, SIGINT, SIGTERM,
+ * SIGHUP; and the tick that lets unflushed output out. One handler, which
+ * only marks what came and kicks the machine; the run loop asks stop_why().
+ *
+ * No stop is lost: the handler kicks the next run too, and timers fire again
+ * until they are disarmed. None hits a later run: a limit that passed is
+ * judged by the clock against the limit that is armed now, not by the signal.
+ */
+#ifndef HV_STOP_H
+#define HV_STOP_H
+
+#include <signal.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <time.h>
+
+#include "hv/kvm.h"
+#include "mem/error.h"
+
+enum stop_cause { STOP_NONE, STOP_TIMEOUT, STOP_SIGINT, STOP_SIGTERM };
+
+#define STOP_SIGNALS_N 4
+
+struct stop {
+    struct machine *machine; /* kicked by the handler; NULL = none */
+    timer_t limit_timer, tick_timer;
+    uint64_t limit_at; /* CLOCK_MONOTONIC ns, 0 = none */
+    volatile sig_atomic_t caught; /* a terminating signal, or 0 */
+    bool tick_armed;
+    struct sigaction old[STOP_SIGNALS_N];
+};
+
+/*
+ * Install the handlers and timers; one struct stop at a time in a process.
+ * SIGINT and SIGHUP stay ignored when they were (as under nohup). The struct
+ * must not move until stop_close, which puts everything back.
+ */
+int stop_open(struct stop *s, struct err *e);
+void stop_close(struct stop *s);
+
+/* The machine to kick from now on; NULL before it goes away. */
+void stop_watch(struct stop *s, struct machine *m);
+
+/* Start a time limit of `ns` from now; 0 = none. Replaces the one before. */
+void stop_arm(struct stop *s, uint64_t ns);
+void stop_disarm(struct stop *s);
+
+/* Why the guest has to stop now, if it has. */
+enum stop_cause stop_why(const struct stop *s);
+
+/* Ask for one kick within 20 ms; cheap when one is on its way. stop_ticked: it came, or was made needless. */
+void stop_tick(struct stop *s);
+void stop_ticked(struct stop *s);
+
+#endif

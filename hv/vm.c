@@ -1,0 +1,219 @@
+/* A machine with a guest in it. See vm.h for the contract. */
+#include "hv/vm.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "boot/gdt.h"
+#include "boot/x86.h"
+#include "hv/host.h"
+#include "mem/bytes.h"
+#include "mem/guest_abi.h"
+#include "mem/num.h"
+#include "paging/walk.h"
+
+/* Tables a search for one leaf may visit: enough for any honest guest, and no time at all. */
+#define SEARCH_TABLES_MAX 65536
+
+static bool is_paged(const struct vm *vm)
+{
+    return vm->snap->plan.rules->model == MODEL_PAGED;
+}
+
+static int map_memory(struct vm *vm, struct err *e)
+{
+    const struct layout *l = &vm->snap->plan;
+    const struct region *mem = is_paged(vm) ? &vm->snap->memory : &vm->copy;
+    struct gpa base = layout_gpa(l, AREA_SNAPSHOT, 0), scratch = layout_gpa(l, AREA_SCRATCH, 0);
+
+    if (region_map(&vm->scratch, l->sizes.scratch_len, e) != 0)
+        return -1;
+    if (!is_paged(vm) && region_map(&vm->copy, l->snapshot_len, e) != 0)
+        return -1;
+    if (slots_map(&vm->slots, base, l->snapshot_len, mem->base, is_paged(vm), e) != 0 ||
+        slots_map(&vm->slots, scratch, l->sizes.scratch_len, vm->scratch.base, false, e) != 0)
+        return -1;
+    vm->mem = gmem_new();
+    if (vm->mem == NULL)
+        return err_set_errno(e, STATUS_HOST, ENOMEM, "host memory: view of the guest");
+    if (gmem_add(vm->mem, base, l->snapshot_len, mem->base, !is_paged(vm), e) != 0)
+        return -1;
+    return gmem_add(vm->mem, scratch, l->sizes.scratch_len, vm->scratch.base, true, e);
+}
+
+int vm_open(struct vm *out, int kvm_fd, const struct snapshot *snap, const struct vm_options *opt, struct err *e)
+{
+    const struct machine_options mo = {.phys_bits = snap->kind->phys_bits, .irqchip = opt->irqchip};
+    struct vm *vm = out;
+
+    *vm = (struct vm){.snap = snap, .machine = MACHINE_CLOSED, .kvm_fd = kvm_fd, .irqchip = opt->irqchip};
+    if (machine_open(&vm->machine, kvm_fd, &mo, e) != 0)
+        return -1;
+    slots_init(&vm->slots, &vm->machine, opt->irqchip, false);
+    if (map_memory(vm, e) != 0) {
+        vm_close(vm);
+        return -1;
+    }
+    return 0;
+}
+
+void vm_close(struct vm *vm)
+{
+    /* The machine goes first: while it lives, KVM may write to the memory behind its slots. */
+    machine_close(&vm->machine);
+    gmem_free(vm->mem);
+    vm->mem = NULL;
+    region_unmap(&vm->scratch);
+    region_unmap(&vm->copy);
+    vm->usable = false;
+}
+
+uint8_t *vm_scratch(struct vm *vm, uint64_t off)
+{
+    return vm->scratch.base + off;
+}
+
+static void put_word(struct vm *vm, uint64_t distance, uint64_t value)
+{
+    store_le64(vm_scratch(vm, layout_top_off(&vm->snap->plan, distance)), value);
+}
+
+static int write_host_page(struct vm *vm, struct err *e)
+{
+    uint8_t *page = vm_scratch(vm, layout_top_off(&vm->snap->plan, SCRATCH_HOST_PAGE));
+
+    store_le64(page + HOST_PAGE_MAGIC, HOST_PAGE_MAGIC_VALUE);
+    store_le64(page + HOST_PAGE_WALL_CLOCK, host_wall_clock());
+    if (vm->snap->kind->gdt)
+        gdt_write32(page + HOST_PAGE_GDT);
+    return host_random(page + HOST_PAGE_RANDOM, HOST_PAGE_RANDOM_LEN, e);
+}
+
+/* A first start has no earlier life whose random state it could share, so it gets no request to reseed. */
+static int write_rng_word(struct vm *vm, struct err *e)
+{
+    uint32_t seed;
+
+    if (vm->snap->generation == 0) {
+        put_word(vm, SCRATCH_RNG_WORD, 0);
+        return 0;
+    }
+    if (host_random(&seed, sizeof(seed), e) != 0)
+        return -1;
+    put_word(vm, SCRATCH_RNG_WORD, RNG_REQUEST | seed);
+    return 0;
+}
+
+static int restore_memory(struct vm *vm, struct err *e)
+{
+    const struct snapshot *s = vm->snap;
+    const struct layout *l = &s->plan;
+
+    if (region_clear(&vm->scratch, e) != 0)
+        return -1;
+    if (!is_paged(vm))
+        memcpy(vm->copy.base, s->memory.base, s->memory.len);
+    store_le64(vm_scratch(vm, 0), IO_STACK_EMPTY);
+    store_le64(vm_scratch(vm, l->output_off), IO_STACK_EMPTY);
+    if (s->tables.len != 0)
+        memcpy(vm_scratch(vm, l->pt_off), s->tables.base, s->tables.len);
+    put_word(vm, SCRATCH_SIZE_WORD, l->sizes.scratch_len);
+    put_word(vm, SCRATCH_ALLOCATOR_WORD, layout_gpa(l, AREA_SCRATCH, l->free_off).v);
+    put_word(vm, SCRATCH_PT_BASE_WORD, is_paged(vm) ? layout_gpa(l, AREA_SCRATCH, l->pt_off).v : 0);
+    put_word(vm, SCRATCH_GENERATION_WORD, s->generation);
+    if (write_rng_word(vm, e) != 0)
+        return -1;
+    return write_host_page(vm, e);
+}
+
+int vm_restore(struct vm *vm, struct err *e)
+{
+    vm->usable = false;
+    if (restore_memory(vm, e) != 0 || machine_set_sregs(&vm->machine, &vm->snap->sregs, e) != 0 ||
+        machine_reset_fpu(&vm->machine, e) != 0)
+        return -1;
+    vm->usable = true;
+    return 0;
+}
+
+int vm_enter_init(struct vm *vm, struct err *e)
+{
+    const struct layout *l = &vm->snap->plan;
+    uint64_t seed;
+    struct cpu_regs r = {
+        .rip = vm->snap->entry.v,
+        .rsp = layout_pointer(l, AREA_SCRATCH, layout_top_off(l, SCRATCH_BOOT_STACK)).v,
+        .rdi = vm->snap->peb.v,
+        .rdx = PAGE_LEN,
+        .rcx = 0, /* log filter: off */
+        .rflags = RFLAGS_FIXED,
+    };
+
+    if (host_random(&seed, sizeof(seed), e) != 0)
+        return -1;
+    r.rsi = seed;
+    if (l->rules->virt_top <= (uint64_t)1 << 32)
+        r.rsi &= UINT32_MAX;
+    return machine_set_regs(&vm->machine, &r, e);
+}
+
+static struct pt_mode paging_mode(const struct vm *vm, const struct cpu_sregs *s)
+{
+    return (struct pt_mode){
+        .pse = (s->cr4 & CR4_PSE) != 0,
+        .nxe = (s->efer & EFER_NXE) != 0,
+        .wp = (s->cr0 & CR0_WP) != 0,
+        .phys_bits = vm->snap->kind->phys_bits,
+    };
+}
+
+bool vm_translate(const struct vm *vm, const struct cpu_sregs *s, struct gva va, struct gpa *pa)
+{
+    struct walk_leaf leaf;
+
+    if (!is_paged(vm) || (s->cr0 & CR0_PG) == 0) {
+        *pa = gpa_make(va.v);
+        return true;
+    }
+    if (walk_lookup(vm->snap->kind->geom, paging_mode(vm, s), vm->mem, gpa_make(s->cr3), va, &leaf) != WALK_FOUND)
+        return false;
+    *pa = leaf.pa;
+    return true;
+}
+
+struct leaf_search {
+    uint64_t start, end; /* the snapshot region */
+    struct gva va;
+    struct gpa pa;
+    bool found;
+};
+
+static enum walk_next search_leaf(void *ctx, const struct walk_entry *entry)
+{
+    struct leaf_search *s = (struct leaf_search *)ctx;
+
+    if (entry->what != WALK_SEES_LEAF || (entry->rights & PT_WRITE) == 0 ||
+        !num_overlap(entry->pte.pa.v, entry->pte.len, s->start, s->end - s->start))
+        return WALK_ON;
+    s->found = true;
+    s->va = entry->va;
+    s->pa = entry->pte.pa;
+    return WALK_STOP;
+}
+
+bool vm_find_writable_snapshot_leaf(const struct vm *vm, const struct cpu_sregs *s, struct gva *va,
+                                    struct gpa *pa)
+{
+    const struct layout *l = &vm->snap->plan;
+    struct leaf_search search = {.start = l->base.v, .end = l->base.v + l->snapshot_len};
+    uint64_t budget = SEARCH_TABLES_MAX;
+
+    if (!is_paged(vm) || (s->cr0 & CR0_PG) == 0)
+        return false;
+    walk_root(vm->snap->kind->geom, paging_mode(vm, s), vm->mem, gpa_make(s->cr3), &budget, search_leaf, &search);
+    if (search.found) {
+        *va = search.va;
+        *pa = search.pa;
+    }
+    return search.found;
+}

@@ -1,0 +1,69 @@
+/*
+ * A virtual machine that runs one snapshot's guest: its memory, its slots and
+ * the state it is put back into. Who runs it and why it stops is hv/run's.
+ */
+#ifndef HV_VM_H
+#define HV_VM_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "boot/snapshot.h"
+#include "hv/kvm.h"
+#include "hv/slots.h"
+#include "mem/error.h"
+#include "mem/gmem.h"
+#include "mem/region.h"
+
+struct vm {
+    const struct snapshot *snap;
+    struct machine machine;
+    struct slots slots;
+    struct region scratch;
+    struct region copy; /* identity guests: the VM's own copy of the snapshot's memory */
+    struct gmem *mem;   /* view of all of the guest's memory */
+    bool irqchip;
+    int kvm_fd; /* the caller's, open as long as this */
+    bool usable;       /* false from a failed restore on */
+};
+
+struct vm_options {
+    bool irqchip;
+};
+
+/*
+ * Create the machine and map the memory of `snap`, which must outlive *vm, as
+ * kvm_fd must, and is shared, not copied, by paged guests. Nothing is left
+ * behind on failure.
+ */
+int vm_open(struct vm *vm, int kvm_fd, const struct snapshot *snap, const struct vm_options *opt, struct err *e);
+void vm_close(struct vm *vm);
+
+/*
+ * Put the guest into its snapshot's state: memory, tables, words, host page
+ * (with the present time and fresh random bytes), system registers, FPU. A
+ * failure half-way leaves the VM unusable.
+ */
+int vm_restore(struct vm *vm, struct err *e);
+
+/* Set the general registers for the first instruction of init. */
+int vm_enter_init(struct vm *vm, struct err *e);
+
+/* Host address of scratch byte `off`; the bytes up to the end of scratch follow. */
+uint8_t *vm_scratch(struct vm *vm, uint64_t off);
+
+/*
+ * Physical address behind a guest-virtual one, by the guest's own tables and
+ * the CR3 in `s`. False when there is none.
+ */
+bool vm_translate(const struct vm *vm, const struct cpu_sregs *s, struct gva va, struct gpa *pa);
+
+/*
+ * Look for a leaf that makes a page of the read-only snapshot region writable:
+ * a CPU that writes through it by itself (accessed bits, descriptors) is
+ * retried by KVM for ever. True with the first such address; paged kinds only.
+ */
+bool vm_find_writable_snapshot_leaf(const struct vm *vm, const struct cpu_sregs *s, struct gva *va,
+                                    struct gpa *pa);
+
+#endif

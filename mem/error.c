@@ -1,0 +1,72 @@
+/* Errors as data: formatting only. See error.h for the contract. */
+#include "mem/error.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* Text may quote names a user or a guest chose: one line stays one line, and a terminal stays as it was. */
+static void make_printable(char *s)
+{
+    for (; *s != '\0'; s++) {
+        unsigned char c = (unsigned char)*s;
+
+        if (c < 0x20 || c == 0x7f)
+            *s = '?';
+    }
+}
+
+int err_set(struct err *e, enum status status, const char *fmt, ...)
+{
+    va_list ap;
+
+    e->status = status;
+    e->hint[0] = '\0';
+    va_start(ap, fmt);
+    vsnprintf(e->text, sizeof(e->text), fmt, ap);
+    va_end(ap);
+    make_printable(e->text);
+    return -1;
+}
+
+int err_set_errno(struct err *e, enum status status, int errnum, const char *fmt, ...)
+{
+    va_list ap;
+    size_t used;
+
+    e->status = status;
+    e->hint[0] = '\0';
+    va_start(ap, fmt);
+    vsnprintf(e->text, sizeof(e->text), fmt, ap);
+    va_end(ap);
+    used = strlen(e->text);
+    snprintf(e->text + used, sizeof(e->text) - used, ": %s", strerror(errnum));
+    make_printable(e->text);
+    return -1;
+}
+
+int err_wrap(struct err *e, const char *fmt, ...)
+{
+    char old[sizeof(e->text)];
+    va_list ap;
+    size_t used;
+
+    memcpy(old, e->text, sizeof(old));
+    va_start(ap, fmt);
+    vsnprintf(e->text, sizeof(e->text), fmt, ap);
+    va_end(ap);
+    used = strlen(e->text);
+    snprintf(e->text + used, sizeof(e->text) - used, ": %s", old);
+    make_printable(e->text);
+    return -1;
+}
+
+int err_hint(struct err *e, const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    vsnprintf(e->hint, sizeof(e->hint), fmt, ap);
+    va_end(ap);
+    make_printable(e->hint);
+    return -1;
+}

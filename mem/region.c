@@ -1,0 +1,55 @@
+/* Anonymous host mappings. See region.h for the contract. */
+#include "mem/region.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stddef.h>
+#include <sys/mman.h>
+
+#include "mem/num.h"
+
+int region_map(struct region *r, uint64_t len, struct err *e)
+{
+    void *p;
+
+    assert(len != 0 && num_is_page_aligned(len));
+    p = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (p == MAP_FAILED) {
+        int errnum = errno;
+
+        return err_set_errno(e, STATUS_HOST, errnum, "host memory: cannot map %" PRIu64 " bytes", len);
+    }
+    r->base = (uint8_t *)p;
+    r->len = len;
+    return 0;
+}
+
+int region_seal(struct region *r, struct err *e)
+{
+    if (mprotect(r->base, r->len, PROT_READ) != 0) {
+        int errnum = errno;
+
+        return err_set_errno(e, STATUS_HOST, errnum, "host memory: cannot write-protect %" PRIu64 " bytes",
+                             r->len);
+    }
+    return 0;
+}
+
+int region_clear(struct region *r, struct err *e)
+{
+    if (madvise(r->base, r->len, MADV_DONTNEED) != 0) {
+        int errnum = errno;
+
+        return err_set_errno(e, STATUS_HOST, errnum, "host memory: cannot clear %" PRIu64 " bytes", r->len);
+    }
+    return 0;
+}
+
+void region_unmap(struct region *r)
+{
+    if (r->base != NULL)
+        munmap(r->base, r->len);
+    r->base = NULL;
+    r->len = 0;
+}

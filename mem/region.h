@@ -1,0 +1,29 @@
+/*
+ * One anonymous host mapping and its owner. Never executable; lazily backed
+ * (MAP_NORESERVE), so a large guest costs what it touches.
+ */
+#ifndef MEM_REGION_H
+#define MEM_REGION_H
+
+#include <stdint.h>
+
+#include "mem/error.h"
+
+struct region {
+    uint8_t *base; /* page aligned, NULL when len is 0 */
+    uint64_t len;  /* bytes, a page multiple */
+};
+
+/* Map `len` zero bytes (a non-zero page multiple), readable and writable. The caller owns *r. */
+int region_map(struct region *r, uint64_t len, struct err *e);
+
+/* Make the bytes read-only for the host for good: a stray write through the mapping is a fault. */
+int region_seal(struct region *r, struct err *e);
+
+/* Read as zero again, giving the memory back to the host. The mapping must be writable. */
+int region_clear(struct region *r, struct err *e);
+
+/* Give the mapping back; *r becomes empty. Harmless on an empty region. */
+void region_unmap(struct region *r);
+
+#endif

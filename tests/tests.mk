@@ -1,0 +1,63 @@
+# What runs the tests; included by the top Makefile. tests/README.md says what each kind proves.
+
+full := I686_GUEST=1 GUEST_COUNTER=1
+
+unit_tests := $(patsubst %.c,$(B)/%,$(wildcard tests/unit/test_*.c))
+kvm_tests := $(patsubst %.c,$(B)/%,$(wildcard tests/kvm/test_*.c))
+
+tests: $(unit_tests) $(kvm_tests)
+
+# A test sees the whole library of its flavour; what it needs beyond that is in headers beside it.
+# --wrap=ioctl is the seam through which tests/kvm sees and fails the calls into KVM.
+$(B)/tests/unit/test_%: tests/unit/test_%.c $(B)/libvmm.a Makefile tests/tests.mk
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) -Wno-unused-variable -MMD -MP $(LDFLAGS) -o $@ $< $(B)/libvmm.a
+
+$(B)/tests/kvm/test_%: tests/kvm/test_%.c $(B)/libvmm.a Makefile tests/tests.mk
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) -Wno-unused-variable -MMD -MP $(LDFLAGS) -Wl,--wrap=ioctl -o $@ $< $(B)/libvmm.a
+
+# Fuzz targets are built by clang with glibc, from the sources and not from the library: libFuzzer
+# needs its instrumentation in the code under test. The full flavour's sources, whatever is built.
+fuzz_cc := clang-14
+fuzz_flags := -std=c11 -O1 -g -I. -D_GNU_SOURCE -DVMM_FLAVOUR='"fuzz"' -fno-strict-aliasing \
+	-fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all
+fuzz_src := $(filter-out hv/% boot/guest_i686_none.c,$(wildcard mem/*.c paging/*.c boot/*.c))
+fuzz_targets := $(patsubst tests/fuzz/%.c,build/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
+
+fuzz: $(fuzz_targets)
+
+build/fuzz/fuzz_%: tests/fuzz/fuzz_%.c $(fuzz_src) $(wildcard mem/*.h paging/*.h boot/*.h tests/fuzz/*.h)
+	@mkdir -p $(@D)
+	$(fuzz_cc) $(fuzz_flags) -o $@ $< $(fuzz_src)
+
+lint:
+	tests/lint/lint.sh
+
+coverage:
+	tests/unit/coverage.sh
+
+mutate:
+	tests/unit/mutate.py
+
+fuzz-replay:
+	tests/fuzz/replay.sh
+
+lab:
+	tests/lab/lab.sh
+
+lab-shell:
+	tests/lab/lab.sh --shell
+
+demo:
+	tests/demo.sh
+
+check:
+	tests/check.sh
+
+soak:
+	tests/check.sh --soak
+
+-include $(addsuffix .d,$(unit_tests) $(kvm_tests))
+
+.PHONY: tests fuzz lint coverage mutate fuzz-replay lab lab-shell demo check soak

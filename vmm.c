@@ -1,0 +1,307 @@
+/*
+ * vmm: runs small guests on KVM. main, the command line and everything that is
+ * printed or exits; what a command does is in hv/cmd_*.c.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "hv/cmd.h"
+#include "hv/counter.h"
+#include "hv/file.h"
+#include "hv/options.h"
+#include "hv/pid1.h"
+#include "hv/report.h"
+#include "hv/text.h"
+#include "mem/error.h"
+
+#define VMM_VERSION      "0.1"
+#define GUEST_ABI        "0.15"
+#define OPTIONS_MAX      64
+
+static const struct {
+    const char *name;
+    enum command_bit bit;
+    bool takes_image;
+    const char *help;
+} commands[] = {
+    {"run", CMD_RUN, true, "boot an image and run it to its end"},
+    {"inspect", CMD_INSPECT, true, "show the address plan of an image"},
+    {"doctor", CMD_DOCTOR, false, "say which guests this host can run, and why not"},
+};
+
+#define COMMANDS_N (sizeof(commands) / sizeof(commands[0]))
+
+static const struct option_row *const row_tables[] = {option_rows, counter_option_rows};
+
+#define ROW_TABLES_N (sizeof(row_tables) / sizeof(row_tables[0]))
+
+/* Messages go out in one write, so that those of several processes do not mix. */
+static void print_fd(int fd, const struct text *t)
+{
+    struct err ignored;
+
+    if (t->len != 0)
+        file_write_all(fd, "", t->s, t->len, &ignored);
+}
+
+static int fail(const struct err *e)
+{
+    struct text t = TEXT_EMPTY;
+
+    report_error(e, &t);
+    print_fd(STDERR_FILENO, &t);
+    text_free(&t);
+    return (int)e->status;
+}
+
+/* Text a user asked for: a full disk or a closed pipe is an error, or the caller believes half of it. */
+static int print_answer(struct text *t, int status)
+{
+    struct err e;
+
+    if (t->failed)
+        err_set(&e, STATUS_HOST, "host memory: no room for the answer");
+    else if (t->len == 0 || file_write_all(STDOUT_FILENO, "standard output", t->s, t->len, &e) == 0)
+        e.status = STATUS_OK;
+    text_free(t);
+    return e.status != STATUS_OK ? fail(&e) : status;
+}
+
+static void add_command_help(struct text *t, unsigned bit)
+{
+    unsigned i;
+    const struct option_row *r;
+
+    for (i = 0; i < ROW_TABLES_N; i++) {
+        for (r = row_tables[i]; r->name != NULL; r++) {
+            char left[64];
+
+            if ((r->commands & bit) == 0)
+                continue;
+            snprintf(left, sizeof(left), "--%s%s%s", r->name, r->value != NULL ? " " : "",
+                     r->value != NULL ? r->value : "");
+            text_add(t, "      %-26s %s\n", left, r->help);
+        }
+    }
+}
+
+static int help(void)
+{
+    struct text t = TEXT_EMPTY;
+    unsigned i;
+
+    text_add(&t, "usage: vmm COMMAND [OPTION...] [IMAGE]\n"
+                 "       vmm --version | --help\n\n");
+    for (i = 0; i < COMMANDS_N; i++) {
+        text_add(&t, "  vmm %s%s\n      %s\n", commands[i].name, commands[i].takes_image ? " [OPTION...] IMAGE" : " [OPTION...]",
+                 commands[i].help);
+        add_command_help(&t, commands[i].bit);
+    }
+    text_add(&t, "\nSizes end in K, M or G. Exit status: the guest's own; 0 ended, 64 usage, 77 this host cannot\n"
+                 "run it, 124 time limit, 125 host failure, 126 image refused, 127 no such file, 130 SIGINT,\n"
+                 "134 guest aborted, 139 guest faulted, 143 SIGTERM.\n");
+    return print_answer(&t, 0);
+}
+
+static int version(void)
+{
+    struct text t = TEXT_EMPTY;
+
+    text_add(&t, "vmm %s (%s), guest ABI %s\n", VMM_VERSION, VMM_FLAVOUR, GUEST_ABI);
+    return print_answer(&t, 0);
+}
+
+/* The rows that `bit` takes, as getopt wants them; the index into `rows` is the option's value. */
+static unsigned collect_rows(unsigned bit, const struct option_row *rows[OPTIONS_MAX], struct option longs[OPTIONS_MAX + 1])
+{
+    const struct option_row *r;
+    unsigned n = 0, i;
+
+    for (i = 0; i < ROW_TABLES_N; i++) {
+        for (r = row_tables[i]; r->name != NULL && n < OPTIONS_MAX; r++) {
+            if ((r->commands & bit) == 0)
+                continue;
+            rows[n] = r;
+            longs[n] = (struct option){
+                .name = r->name,
+                .has_arg = r->value != NULL ? required_argument : no_argument,
+                .val = 0x100 + (int)n,
+            };
+            n++;
+        }
+    }
+    longs[n] = (struct option){.name = NULL};
+    return n;
+}
+
+/* The command line after the command's name. `argv[0]` is the command. */
+static int parse(int argc, char **argv, unsigned command, struct options *o, struct err *e)
+{
+    const struct option_row *rows[OPTIONS_MAX];
+    struct option longs[OPTIONS_MAX + 1];
+    bool given[OPTIONS_MAX] = {false};
+    int c;
+
+    collect_rows(commands[command].bit, rows, longs);
+    opterr = 0;
+    while ((c = getopt_long_only(argc, argv, "+:", longs, NULL)) != -1) {
+        const char *word = argv[optind - 1];
+
+        if (c == ':')
+            return err_set(e, STATUS_USAGE, "%s: %s needs a value", argv[0], word);
+        if (c < 0x100) {
+            err_set(e, STATUS_USAGE, "%s: unknown option %s", argv[0], word);
+            return err_hint(e, "vmm --help lists the options of each command");
+        }
+        c -= 0x100;
+        if (given[c])
+            return err_set(e, STATUS_USAGE, "%s: --%s given twice", argv[0], rows[c]->name);
+        given[c] = true;
+        if (rows[c]->set(o, optarg, e) != 0)
+            return -1;
+    }
+    if (!commands[command].takes_image) {
+        if (optind != argc)
+            return err_set(e, STATUS_USAGE, "%s: unexpected operand %s", argv[0], argv[optind]);
+        return 0;
+    }
+    if (optind == argc)
+        return err_set(e, STATUS_USAGE, "%s: no image given", argv[0]);
+    if (argc - optind > 1) {
+        err_set(e, STATUS_USAGE, "%s: more than one operand (%s)", argv[0], argv[optind + 1]);
+        return err_hint(e, "options come before the image");
+    }
+    o->image = argv[optind];
+    return 0;
+}
+
+static int write_report(int fd, const struct options *o, const struct outcome *out, struct err *e)
+{
+    struct text t = TEXT_EMPTY;
+    int result;
+
+    report_json(out, &t);
+    if (t.failed)
+        result = err_set(e, STATUS_HOST, "host memory: no room for the report");
+    else
+        result = file_write_all(fd, o->report, t.s, t.len, e);
+    text_free(&t);
+    return result;
+}
+
+static int main_run(const struct options *o)
+{
+    struct text t = TEXT_EMPTY;
+    struct outcome out;
+    struct err e;
+    int report_fd = -1;
+
+    if (o->report != NULL && file_open_report(o->report, &report_fd, &e) != 0)
+        return fail(&e);
+    if (cmd_run(o, &out, &e) != 0)
+        out = outcome_of_error(&e);
+    if (!o->quiet || out.reason == REASON_ERROR || out.reason == REASON_UNSUPPORTED) {
+        report_text(&out, &t);
+        print_fd(STDERR_FILENO, &t);
+        text_free(&t);
+    }
+    if (report_fd >= 0 && write_report(report_fd, o, &out, &e) != 0) {
+        close(report_fd);
+        return fail(&e);
+    }
+    if (report_fd >= 0)
+        close(report_fd);
+    return (int)out.status;
+}
+
+static int main_command(unsigned command, const struct options *o)
+{
+    struct text t = TEXT_EMPTY;
+    enum status status = STATUS_OK;
+    struct err e;
+    int result;
+
+    if (commands[command].bit == CMD_RUN)
+        return main_run(o);
+    if (commands[command].bit == CMD_DOCTOR)
+        result = cmd_doctor(o, &t, &status, &e);
+    else
+        result = cmd_inspect(o, &t, &e);
+    if (result != 0) {
+        text_free(&t);
+        return fail(&e);
+    }
+    return print_answer(&t, (int)status);
+}
+
+static void say(void *ctx, const char *line)
+{
+    struct text t = TEXT_EMPTY;
+
+    (void)ctx;
+    text_add(&t, "%s\n", line);
+    print_fd(STDOUT_FILENO, &t);
+    text_free(&t);
+}
+
+static void main_pid1(int argc, char **argv) __attribute__((noreturn));
+static void main_pid1(int argc, char **argv)
+{
+    struct pid1_options o;
+    struct err e;
+
+    pid1_open_console();
+    if (pid1_parse(argc, argv, &o, &e) != 0 || pid1_run(&o, say, NULL, &e) != 0)
+        fail(&e);
+    pid1_end();
+}
+
+/* A file opened later must not become descriptor 0, 1 or 2: what is printed would go into it. */
+static void fill_standard_descriptors(void)
+{
+    int fd;
+
+    for (fd = 0; fd <= 2; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && errno == EBADF && open("/dev/null", O_RDWR) != fd)
+            return; /* no /dev/null: nothing better can be done */
+}
+
+int main(int argc, char **argv)
+{
+    struct options o = options_default();
+    struct err e;
+    unsigned i;
+
+    if (pid1_is_init())
+        main_pid1(argc, argv);
+    fill_standard_descriptors();
+    signal(SIGPIPE, SIG_IGN);
+    if (argc < 2) {
+        err_set(&e, STATUS_USAGE, "no command given");
+        err_hint(&e, "vmm --help lists the commands");
+        return fail(&e);
+    }
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0)
+        return help();
+    if (strcmp(argv[1], "--version") == 0)
+        return version();
+    for (i = 0; i < COMMANDS_N; i++)
+        if (strcmp(argv[1], commands[i].name) == 0)
+            break;
+    if (i == COMMANDS_N) {
+        err_set(&e, STATUS_USAGE, "unknown command %s", argv[1]);
+        err_hint(&e, "vmm --help lists the commands");
+        return fail(&e);
+    }
+    if (argc > 2 && (strcmp(argv[2], "--help") == 0 || strcmp(argv[2], "-h") == 0))
+        return help();
+    if (parse(argc - 1, argv + 1, i, &o, &e) != 0)
+        return fail(&e);
+    return main_command(i, &o);
+}

@@ -43,8 +43,9 @@ ifeq ($(SAN),)
 CC := musl-gcc
 KERNEL_HEADERS := build/kernel-headers
 CPPFLAGS += -isystem $(KERNEL_HEADERS)
-CFLAGS := -std=c11 -O2 -g -fno-pie -fstack-protector-strong -fno-strict-aliasing $(WARN)
-LDFLAGS := -static -no-pie -Wl,-z,noexecstack -Wl,-z,separate-code -Wl,--build-id=none
+CFLAGS := -std=c11 -O2 -g -fno-pie -fstack-protector-strong -fno-strict-aliasing \
+	-fno-asynchronous-unwind-tables -ffunction-sections -fdata-sections $(WARN)
+LDFLAGS := -static -no-pie -Wl,--gc-sections -Wl,-z,noexecstack -Wl,-z,separate-code -Wl,--build-id=none
 else
 CC := gcc
 KERNEL_HEADERS :=

@@ -160,7 +160,7 @@ static int parse(int argc, char **argv, unsigned command, struct options *o, str
             return err_hint(e, "vmm --help lists the options of each command");
         }
         c -= 0x100;
-        if (given[c])
+        if (given[c] && !rows[c]->repeatable)
             return err_set(e, STATUS_USAGE, "%s: --%s given twice", argv[0], rows[c]->name);
         given[c] = true;
         if (rows[c]->set(o, optarg, e) != 0)
@@ -181,13 +181,14 @@ static int parse(int argc, char **argv, unsigned command, struct options *o, str
     return 0;
 }
 
-static int write_report(int fd, const struct options *o, const struct outcome *out, struct err *e)
+static int write_report(int fd, const struct options *o, const struct outcome *out, const struct text *calls,
+                        struct err *e)
 {
     struct text t = TEXT_EMPTY;
     int result;
 
-    report_json(out, &t);
-    if (t.failed)
+    report_json(out, calls, &t);
+    if (t.failed || calls->failed)
         result = err_set(e, STATUS_HOST, "host memory: no room for the report");
     else
         result = file_write_all(fd, o->report, t.s, t.len, e);
@@ -197,26 +198,28 @@ static int write_report(int fd, const struct options *o, const struct outcome *o
 
 static int main_run(const struct options *o)
 {
-    struct text t = TEXT_EMPTY;
+    struct text t = TEXT_EMPTY, calls = TEXT_EMPTY;
     struct outcome out;
     struct err e;
     int report_fd = -1;
 
     if (o->report != NULL && file_open_report(o->report, &report_fd, &e) != 0)
         return fail(&e);
-    if (cmd_run(o, &out, &e) != 0)
+    if (cmd_run(o, &out, &calls, &e) != 0)
         out = outcome_of_error(&e);
     if (!o->quiet || out.reason == REASON_ERROR || out.reason == REASON_UNSUPPORTED) {
         report_text(&out, &t);
         print_fd(STDERR_FILENO, &t);
         text_free(&t);
     }
-    if (report_fd >= 0 && write_report(report_fd, o, &out, &e) != 0) {
+    if (report_fd >= 0 && write_report(report_fd, o, &out, &calls, &e) != 0) {
+        text_free(&calls);
         close(report_fd);
         return fail(&e);
     }
     if (report_fd >= 0)
         close(report_fd);
+    text_free(&calls);
     return (int)out.status;
 }
 
@@ -277,6 +280,7 @@ int main(int argc, char **argv)
     struct options o = options_default();
     struct err e;
     unsigned i;
+    int status;
 
     if (pid1_is_init())
         main_pid1(argc, argv);
@@ -301,7 +305,7 @@ int main(int argc, char **argv)
     }
     if (argc > 2 && (strcmp(argv[2], "--help") == 0 || strcmp(argv[2], "-h") == 0))
         return help();
-    if (parse(argc - 1, argv + 1, i, &o, &e) != 0)
-        return fail(&e);
-    return main_command(i, &o);
+    status = parse(argc - 1, argv + 1, i, &o, &e) == 0 ? main_command(i, &o) : fail(&e);
+    options_free(&o);
+    return status;
 }

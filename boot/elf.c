@@ -88,7 +88,7 @@ static int ident_decode(struct elf_file *f, struct err *e)
 /* Both classes have the same fields in the same order around three words. */
 static struct header header_decode(const struct elf_file *f)
 {
-    const unsigned words = 24;
+    const size_t words = 24;
     const uint8_t *tail = f->bytes + words + 3 * f->word_len + 4; /* behind e_flags */
 
     return (struct header){
@@ -109,7 +109,7 @@ static struct header header_decode(const struct elf_file *f)
 /* p_flags sits behind p_type in one class and before p_align in the other; the words keep their order. */
 static struct phdr phdr_decode(const struct elf_file *f, uint64_t off)
 {
-    const unsigned n = f->word_len;
+    const size_t n = f->word_len;
 
     return (struct phdr){
         .type = load_le32(f->bytes + off),
@@ -268,19 +268,18 @@ static int vmm_note_take(const struct elf_file *f, const struct note *note, stru
     uint32_t flags;
 
     if (found->vmm_note)
-        return elf_refuse(f, e, "two notes of ours");
+        return elf_refuse(f, e, "two VMM notes");
     if (note->type != ELF_NOTE_TYPE)
-        return elf_refuse(f, e, "unknown note of ours (type %" PRIu32 ", wanted %u)", note->type,
-                          ELF_NOTE_TYPE);
+        return elf_refuse(f, e, "unknown VMM note (type %" PRIu32 ", wanted %u)", note->type, ELF_NOTE_TYPE);
     if (note->desc_len != 4)
-        return elf_refuse(f, e, "our note has the wrong length (%" PRIu32 ", wanted 4)", note->desc_len);
+        return elf_refuse(f, e, "VMM note has the wrong length (%" PRIu32 ", wanted 4)", note->desc_len);
     flags = load_le32(note->desc);
     if ((flags & ~ELF_NOTE_IDENTITY) != 0)
-        return elf_refuse(f, e, "our note has unknown flags (0x%" PRIx32 ", known 0x%x)", flags,
+        return elf_refuse(f, e, "VMM note has unknown flags (0x%" PRIx32 ", known 0x%x)", flags,
                           ELF_NOTE_IDENTITY);
     if (flags != 0 && out->machine != ELF_I386)
         return elf_refuse(
-            f, e, "our note wants paging off, which only i386 guests can do (flags 0x%" PRIx32 ")", flags);
+            f, e, "VMM note wants paging off, which only i386 guests can do (flags 0x%" PRIx32 ")", flags);
     found->vmm_note = true;
     out->identity = flags != 0;
     return 0;

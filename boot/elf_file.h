@@ -6,6 +6,7 @@
 #define BOOT_ELF_FILE_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "boot/elf.h"
@@ -15,8 +16,8 @@ struct elf_file {
     const uint8_t *bytes;
     uint64_t len;
     const char *name;
-    bool wide;         /* ELF64: words of 8 bytes instead of 4 */
-    unsigned word_len; /* 8 or 4 */
+    bool wide;       /* ELF64: words of 8 bytes instead of 4 */
+    size_t word_len; /* 8 or 4 */
 };
 
 /* err_set of STATUS_IMAGE with the file's name in front; returns -1. */

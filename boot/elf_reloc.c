@@ -79,7 +79,7 @@ static int entry_take(const struct elf_file *f, uint64_t tag, uint64_t v, struct
 static int dynamic_decode(const struct elf_file *f, uint64_t off, uint64_t len, struct dynamic *d,
                           struct err *e)
 {
-    const unsigned entry_len = 2 * f->word_len;
+    const size_t entry_len = 2 * f->word_len;
 
     for (; len >= entry_len; off += entry_len, len -= entry_len) {
         uint64_t tag = elf_word(f, off);
@@ -121,7 +121,7 @@ static int reloc_check(const struct elf_file *f, const struct elf_image *elf, ui
                           r->symbol);
     if (!elf_in_memory(elf, r->offset, f->word_len))
         return elf_refuse(f, e,
-                          "relocation %" PRIu64 " changes bytes outside every segment (%u at 0x%" PRIx64 ")",
+                          "relocation %" PRIu64 " changes bytes outside every segment (%zu at 0x%" PRIx64 ")",
                           n, f->word_len, r->offset);
     return 0;
 }
@@ -132,7 +132,7 @@ int elf_relocs_parse(const struct elf_file *f, uint64_t vaddr, uint64_t len, str
     struct dynamic d = {0};
     const struct table *want = f->wide ? &d.rela : &d.rel;
     const struct table *other = f->wide ? &d.rel : &d.rela;
-    const unsigned entry_len = (f->wide ? 3 : 2) * f->word_len;
+    const unsigned entry_len = f->wide ? sizeof(Elf64_Rela) : sizeof(Elf32_Rel);
     const char *tag = f->wide ? "DT_RELA" : "DT_REL";
     uint64_t off, i;
 

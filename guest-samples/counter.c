@@ -20,7 +20,8 @@ static void print_decimal(uintptr_t v)
 
 void guest_main(void)
 {
-    const volatile uintptr_t *counter = (const volatile uintptr_t *)(guest_scratch_top() - SCRATCH_COUNTER_WORD);
+    const volatile uintptr_t *counter =
+        (const volatile uintptr_t *)(guest_scratch_top() - SCRATCH_COUNTER_WORD);
     uintptr_t v;
 
     guest_print("polling\n");

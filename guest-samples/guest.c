@@ -12,6 +12,7 @@ typedef uint64_t entry_word;
 #define ENTRY_ADDR   0x000ffffffffff000
 #define TABLE_FLAGS  0x23
 #define CR0_PG_BIT   0x80000000u
+#define STACK_POINTER "rsp"
 #else
 #define LEVELS     2
 #define INDEX_BITS 10
@@ -20,16 +21,24 @@ typedef uint32_t entry_word;
 #define ENTRY_ADDR   0xfffff000
 #define TABLE_FLAGS  0x27
 #define CR0_PG_BIT   0x80000000u
+#define STACK_POINTER "esp"
 #endif
 
 extern char guest_data_start[], guest_data_end[];
 
-/* Called by start_*.S only. */
-void guest_start(const uint8_t *peb, uintptr_t seed, uintptr_t page_len, uintptr_t log_filter);
+/* Called by start_*.S, or defined there. */
+void guest_start(const uint8_t *peb, uintptr_t seed, uintptr_t page_len, uintptr_t log_filter, uintptr_t boot_stack)
+    __attribute__((noreturn));
+void guest_on_stack(uintptr_t stack, const uint8_t *peb, uintptr_t log_filter, uintptr_t boot_stack)
+    __attribute__((noreturn));
+void guest_run(const uint8_t *peb, uintptr_t log_filter, uintptr_t boot_stack) __attribute__((noreturn));
+uintptr_t guest_enter(bool flushed);
 void guest_dispatch(void) __attribute__((noreturn));
 void guest_stop(void) __attribute__((noreturn));
 
 static const uint8_t *the_peb;
+static uintptr_t the_log_filter;
+static uintptr_t main_stack; /* 0: the boot stack */
 
 static uintptr_t read_cr0(void)
 {
@@ -62,6 +71,11 @@ const char *guest_kind(void)
 const uint8_t *guest_peb(void)
 {
     return the_peb;
+}
+
+unsigned guest_log_filter(void)
+{
+    return (unsigned)the_log_filter;
 }
 
 uintptr_t guest_scratch_top(void)
@@ -122,14 +136,22 @@ void guest_print_hex(uint64_t v)
     }
 }
 
+void guest_abort_byte(uint8_t byte)
+{
+    guest_out(PORT_ABORT, 1u | (uint32_t)byte << 8);
+}
+
 void guest_abort(uint8_t code, const char *text)
 {
-    uint32_t chunk = 1u | (uint32_t)code << 8;
+    guest_abort_byte(code);
+    guest_abort_text(text);
+}
 
-    guest_out(PORT_ABORT, chunk);
+void guest_abort_text(const char *text)
+{
     for (; *text != '\0'; text++)
-        guest_out(PORT_ABORT, 1u | (uint32_t)(uint8_t)*text << 8);
-    guest_out(PORT_ABORT, 1u | (uint32_t)ABORT_TERMINATOR << 8);
+        guest_abort_byte((uint8_t)*text);
+    guest_abort_byte(ABORT_TERMINATOR);
     guest_stop();
 }
 
@@ -179,40 +201,78 @@ uint64_t guest_entry(uintptr_t va)
     return p != NULL ? *p : 0;
 }
 
-void guest_own_page(uintptr_t va)
+bool guest_own_page(uintptr_t va)
 {
     volatile entry_word *p = find_entry(va, false);
-    const volatile uintptr_t *from = (const volatile uintptr_t *)va;
+    const volatile uintptr_t *from;
     volatile uintptr_t *to;
     uint64_t page;
     unsigned i;
 
+    va &= ~(uintptr_t)(GUEST_PAGE_LEN - 1);
+    from = (const volatile uintptr_t *)va;
     if (p == NULL || (*p & GUEST_PTE_P) == 0 || (*p & ABI_PTE_AVL_MASK) != ABI_PTE_COW)
-        return;
+        return false;
     page = guest_alloc_pages(1);
     to = guest_window(page);
     for (i = 0; i < GUEST_PAGE_LEN / sizeof(*to); i++)
         to[i] = from[i];
     *p = (entry_word)page | (*p & (entry_word) ~(ENTRY_ADDR | ABI_PTE_AVL_MASK)) | GUEST_PTE_RW;
     flush(va);
+    return true;
 }
 
-/* Nothing here may write to .data or .bss before the loop is through. */
-void guest_start(const uint8_t *peb, uintptr_t seed, uintptr_t page_len, uintptr_t log_filter)
+void guest_own_data(void)
 {
     uintptr_t va;
 
-    (void)seed;
-    (void)page_len;
-    (void)log_filter;
     if (guest_is_paged())
         for (va = (uintptr_t)guest_data_start; va != (uintptr_t)guest_data_end; va += GUEST_PAGE_LEN)
             guest_own_page(va);
-    the_peb = peb;
-    guest_main();
 }
 
-void guest_dispatch(void)
+/* Nothing here may write to .data or .bss: they cannot be written before guest_prepare, nor before the switch. */
+void guest_start(const uint8_t *peb, uintptr_t seed, uintptr_t page_len, uintptr_t log_filter, uintptr_t boot_stack)
 {
-    guest_abort(6, "this guest has no functions");
+    uintptr_t stack = guest_prepare();
+
+    (void)seed;
+    (void)page_len;
+    if (stack != 0)
+        guest_on_stack(stack, peb, log_filter, boot_stack);
+    guest_run(peb, log_filter, boot_stack);
+}
+
+void guest_run(const uint8_t *peb, uintptr_t log_filter, uintptr_t boot_stack)
+{
+    uintptr_t call_stack = boot_stack;
+
+    the_peb = peb;
+    the_log_filter = log_filter;
+#if defined(__x86_64__)
+    /* Calls start on the main stack, which keeps its address; an i686 guest makes its stack anew after a restore. */
+    main_stack = guest_main_stack();
+    if (main_stack != 0)
+        call_stack = main_stack;
+#else
+    main_stack = guest_main_stack();
+#endif
+    guest_main();
+    /* End of init: the address of the dispatch code, and a stack pointer that is a multiple of 16. */
+    __asm__ volatile("mov %0, %%" STACK_POINTER "\n\tout %%al, %1\n\tjmp guest_stop"
+                     :
+                     : "r"(call_stack), "i"(PORT_HALT), "a"(guest_dispatch)
+                     : "memory");
+    __builtin_unreachable();
+}
+
+/* i686, at each call, on the boot stack: the stack to go on with. */
+uintptr_t guest_enter(bool flushed)
+{
+    if (flushed) {
+        uintptr_t stack = guest_prepare();
+
+        main_stack = stack;
+    }
+    return main_stack;
 }

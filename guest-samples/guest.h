@@ -11,7 +11,8 @@
  *
  * The runtime makes .data and .bss writable before it calls guest_main (paged
  * kinds start with everything copy-on-write). There is no libc and no floating
- * point. Calls from the host are answered with an abort.
+ * point. A guest that takes calls from the host needs guest_fn.h as well; in
+ * any other a call ends in an abort.
  */
 #ifndef GUEST_SAMPLES_GUEST_H
 #define GUEST_SAMPLES_GUEST_H
@@ -38,6 +39,10 @@ void guest_print_hex(uint64_t v);
 /* End the guest with an error code and a text. */
 void guest_abort(uint8_t code, const char *text) __attribute__((noreturn));
 
+/* The same in pieces: bytes of the abort string, then the rest of its text and the end. */
+void guest_abort_byte(uint8_t byte);
+void guest_abort_text(const char *text) __attribute__((noreturn));
+
 /* Store to an I/O port; a full compiler barrier, for the host reads and writes memory meanwhile. */
 static inline void guest_out(uint16_t port, uint32_t value)
 {
@@ -46,6 +51,9 @@ static inline void guest_out(uint16_t port, uint32_t value)
 
 /* PEB of this guest. */
 const uint8_t *guest_peb(void);
+
+/* What the host wants to hear: 0 nothing, 1 errors .. 5 everything. */
+unsigned guest_log_filter(void);
 
 /* "amd64", "i686" or "i686-identity". */
 const char *guest_kind(void);
@@ -72,7 +80,19 @@ void guest_map(uintptr_t va, uint64_t gpa, uint64_t flags);
 /* The lowest-level entry for `va`, 0 when there is no table for it. */
 uint64_t guest_entry(uintptr_t va);
 
-/* Copy the page at `va` to a fresh one and map that writable, if its entry says copy-on-write. */
-void guest_own_page(uintptr_t va);
+/* Copy the page of `va` to a fresh one and map that writable; false if its entry does not say copy-on-write. */
+bool guest_own_page(uintptr_t va);
+
+/* --- the two flavours of the runtime: guest_plain.c, or guest_trap.c with guest_fn.c ---------------- */
+
+/* Make .data and .bss writable, now or on demand. Returns the stack to run on, 0 for the boot stack. */
+uintptr_t guest_prepare(void);
+uintptr_t guest_main_stack(void);
+
+/* Take the call that is on the input stack. */
+void guest_serve_call(void);
+
+/* Copy the pages of .data and .bss that are copy-on-write. */
+void guest_own_data(void);
 
 #endif

@@ -3,8 +3,11 @@
 # A name is built for every kind the flavour runs, unless <name>_kinds says otherwise. Beside
 # position-independent amd64 and fixed i686 guests, hello comes the other way round as well.
 
-sample_names := hello abort fault badread spin selfwrite rodesc scratch peb counter overrun
+sample_names := hello abort fault badread spin selfwrite rodesc scratch peb counter overrun frames calls
 rodesc_kinds := amd64 i686
+
+# Those that take calls from the host, and so handle exceptions.
+calling_names := calls
 
 kinds := amd64 $(if $(I686_GUEST),i686 i686-identity)
 kinds_of = $(filter $(kinds),$(or $($(1)_kinds),amd64 i686 i686-identity))
@@ -25,20 +28,27 @@ guest_pie := -fpie
 guest_pie_ld := -Wl,-pie -Wl,--no-dynamic-linker -Wl,-z,text -Wl,--defsym,GUEST_BASE=0
 guest_fixed := -fno-pie -no-pie
 guest_fixed_ld := -no-pie -Wl,--defsym,GUEST_BASE=0x1000
-guest_deps := guest-samples/guest.c guest-samples/guest.h guest-samples/guest.ld mem/guest_abi.h mem/bytes.h \
-	guest-samples/samples.mk
+guest_deps := $(wildcard guest-samples/*.h) guest-samples/guest.ld mem/guest_abi.h mem/bytes.h mem/message.h \
+	mem/message_wire.h mem/iostack.h guest-samples/samples.mk
 
-# $(1) file name's ending, $(2) -m64 or -m32, $(3) pie or fixed, $(4) start file, $(5) further sources
+# The runtime, in its two flavours: see guest-samples/guest.h.
+guest_plain_src := guest-samples/guest.c guest-samples/guest_plain.c guest-samples/guest_mem.c
+guest_calling_src := guest-samples/guest.c guest-samples/guest_trap.c guest-samples/guest_fn.c \
+	guest-samples/guest_mem.c mem/message.c mem/message_read.c mem/message_write.c mem/iostack.c
+guest_src = $(if $(filter $(1),$(calling_names)),$(guest_calling_src) guest-samples/trap_$(2).S,$(guest_plain_src))
+
+# $(1) file name's ending, $(2) -m64 or -m32, $(3) pie or fixed, $(4) amd64 or i686, $(5) further sources
 define sample_rule
-$$(samples_dir)/%-$(1).elf: guest-samples/%.c $$(guest_deps) guest-samples/$(4) $(5)
+$$(samples_dir)/%-$(1).elf: guest-samples/%.c $$(guest_deps) $$(guest_plain_src) $$(guest_calling_src) \
+		guest-samples/start_$(4).S guest-samples/trap_$(4).S $(5)
 	@mkdir -p $$(@D)
 	$$(guest_cc) $(2) $$(if $$(filter -m64,$(2)),-mno-red-zone) $$(guest_cflags) $$(guest_$(3)) \
-		$$(guest_ldflags) $$(guest_$(3)_ld) -o $$@ guest-samples/$(4) $(5) guest-samples/guest.c $$<
+		$$(guest_ldflags) $$(guest_$(3)_ld) -o $$@ guest-samples/start_$(4).S $(5) $$(call guest_src,$$*,$(4)) $$<
 endef
-$(eval $(call sample_rule,amd64,-m64,pie,start_amd64.S,))
-$(eval $(call sample_rule,i686,-m32,fixed,start_i686.S,))
-$(eval $(call sample_rule,i686-identity,-m32,fixed,start_i686.S,guest-samples/note_identity.S))
-$(eval $(call sample_rule,fixed-amd64,-m64,fixed,start_amd64.S,))
-$(eval $(call sample_rule,pie-i686,-m32,pie,start_i686.S,))
+$(eval $(call sample_rule,amd64,-m64,pie,amd64,))
+$(eval $(call sample_rule,i686,-m32,fixed,i686,))
+$(eval $(call sample_rule,i686-identity,-m32,fixed,i686,guest-samples/note_identity.S))
+$(eval $(call sample_rule,fixed-amd64,-m64,fixed,amd64,))
+$(eval $(call sample_rule,pie-i686,-m32,pie,i686,))
 
 .PHONY: samples

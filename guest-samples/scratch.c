@@ -9,8 +9,9 @@
 #include "mem/bytes.h"
 #include "mem/guest_abi.h"
 
-#define ALIAS_AT 0xa0000000u /* nothing else is there: above the image, below every scratch of up to 1 GiB */
-#define WORDS_N  (GUEST_PAGE_LEN / sizeof(uintptr_t))
+#define ALIAS_AT 0xa0000000u /* nothing else is there: above the image, below every scratch of up to 1 GiB \
+                              */
+#define WORDS_N (GUEST_PAGE_LEN / sizeof(uintptr_t))
 
 /* Where scratch ends physically: the numbers of the ABI, once more by hand. */
 static uint64_t phys_top(void)
@@ -34,7 +35,8 @@ static void check_words(void)
     const uint8_t *peb = guest_peb();
     uint64_t input = load_le64(peb + PEB_INPUT_PTR);
 
-    check(input == (uintptr_t)(guest_scratch_top() - *word(SCRATCH_SIZE_WORD)), "the input stack is not at SIZE");
+    check(input == (uintptr_t)(guest_scratch_top() - *word(SCRATCH_SIZE_WORD)),
+          "the input stack is not at SIZE");
     check(load_le64(peb + PEB_OUTPUT_PTR) == input + load_le64(peb + PEB_INPUT_SIZE),
           "the output stack does not follow the input stack");
     check(*(volatile uint64_t *)guest_scratch() == IO_STACK_EMPTY, "the input stack is not empty");
@@ -82,7 +84,8 @@ void guest_main(void)
     check_words();
     first = guest_alloc_pages(1);
     middle = (first + last) / 2 & ~(uint64_t)(GUEST_PAGE_LEN - 1);
-    check(first > phys_top() - size && middle > first && last > middle, "the allocator starts outside of scratch");
+    check(first > phys_top() - size && middle > first && last > middle,
+          "the allocator starts outside of scratch");
     check_page(first);
     check_page(middle);
     check_page(last);

@@ -47,9 +47,16 @@ static const char *const exception_names[] = {
     [30] = "security",
 };
 
-static const char *name_of(const char *const *names, size_t n, unsigned i)
+static const char *name_of(const char *const *names, size_t n, uint64_t i)
 {
     return i < n && names[i] != NULL ? names[i] : NULL;
+}
+
+const char *abort_code_name(uint64_t code)
+{
+    const char *name = name_of(code_names, sizeof(code_names) / sizeof(code_names[0]), code);
+
+    return name != NULL ? name : "unknown";
 }
 
 bool abort_take(struct abort_bytes *a, uint32_t value)
@@ -75,7 +82,7 @@ bool abort_take(struct abort_bytes *a, uint32_t value)
 void abort_decode(const struct abort_bytes *a, struct abort_info *out)
 {
     static const char overflow[] = "overflow";
-    const char *exception = NULL, *code;
+    const char *exception = NULL;
     size_t text = a->n < 1 ? a->n : 1;
 
     *out = (struct abort_info){.exception_name = ""};
@@ -96,6 +103,5 @@ void abort_decode(const struct abort_bytes *a, struct abort_info *out)
         out->text_len = a->n - text;
         memcpy(out->text, a->bytes + text, out->text_len);
     }
-    code = name_of(code_names, sizeof(code_names) / sizeof(code_names[0]), out->code);
-    out->code_name = code != NULL ? code : "unknown";
+    out->code_name = abort_code_name(out->code);
 }

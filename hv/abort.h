@@ -27,6 +27,9 @@ struct abort_info {
     size_t text_len;
 };
 
+/* Name of an error code of the ABI, "unknown" for any other. */
+const char *abort_code_name(uint64_t code);
+
 /* Take the operand of one OUT to the abort port. True when the string is complete (or has overflowed). */
 bool abort_take(struct abort_bytes *a, uint32_t value);
 

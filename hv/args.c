@@ -55,7 +55,7 @@ int args_duration(const char *option, const char *value, uint64_t *ns, struct er
     static const struct {
         const char *suffix;
         uint64_t ns;
-    } units[] = {{"ms", 1000000u}, {"s", 1000000000u}, {"m", 60u * 1000000000u}};
+    } units[] = {{"ms", 1000000u}, {"s", 1000000000u}, {"m", 60 * (uint64_t)1000000000u}};
     uint64_t n, result;
     const char *end;
     bool huge;

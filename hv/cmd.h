@@ -10,8 +10,12 @@
 #include "hv/text.h"
 #include "mem/error.h"
 
-/* Run the image. The guest's output goes to descriptor 1 as it comes. */
-int cmd_run(const struct options *o, struct outcome *out, struct err *e);
+/*
+ * Run the image and make its calls. The guest's output and the results of
+ * calls go to descriptor 1 as they come, log records to descriptor 2. `calls`
+ * receives the results as the items of a JSON array, also when -1 is returned.
+ */
+int cmd_run(const struct options *o, struct outcome *out, struct text *calls, struct err *e);
 
 /*
  * Try each kind of guest of this binary on this host. `out` receives the

@@ -66,44 +66,58 @@ static void make_probe(enum elf_machine machine, uint8_t out[PROBE_LEN])
     }
 }
 
-/* Run the probe as a guest of kind `k`. 0 when it ended by itself. */
+/* Run init of `snap` in a machine of its own. 0 when it ended by itself. */
+static int run_probe(const struct snapshot *snap, int kvm_fd, struct stop *stop, struct err *e)
+{
+    const struct vm_options vo = {.irqchip = false};
+    struct console console;
+    const struct host_functions host = {.console = &console, .stop = stop};
+    const struct service service = {.host = &host, .log = &console};
+    struct outcome outcome;
+    struct vm vm;
+    const struct run_env env = {
+        .vm = &vm,
+        .stop = stop,
+        .console = &console,
+        .service = &service,
+        .limit_ns = PROBE_TIME_NS,
+    };
+    int result = -1;
+
+    console_init(&console, STDOUT_FILENO, stop);
+    if (vm_open(&vm, kvm_fd, snap, &vo, e) != 0)
+        return -1;
+    outcome = run_outcome(&vm);
+    if (vm_restore(&vm, e) == 0 && run_init(&env, &outcome, e) == 0) {
+        if (outcome.reason == REASON_ENDED)
+            result = 0;
+        else
+            *e = outcome.why; /* the probe does not abort, so there is a reason */
+    }
+    vm_close(&vm);
+    return result;
+}
+
+/* Run the probe as a guest of kind `k`. 0 when this host can. */
 static int try_kind(const struct guest_kind *k, int kvm_fd, struct err *e)
 {
     const struct image_options opt = {
         .sizes = layout_default_sizes(),
         .paging = k->geom != NULL ? GUEST_PAGING_ON : GUEST_PAGING_OFF,
     };
-    const struct vm_options vo = {.irqchip = false};
     uint8_t image[PROBE_LEN];
-    struct console console;
-    struct outcome outcome;
     struct snapshot snap;
     struct stop stop;
-    struct vm vm;
-    int result = -1;
+    int result;
 
     make_probe(k->machine, image);
     if (image_build(image, sizeof(image), "probe", &opt, &snap, e) != 0)
         return -1;
-    if (stop_open(&stop, e) != 0)
-        goto out_snap;
-    console_init(&console, STDOUT_FILENO, &stop);
-    if (vm_open(&vm, kvm_fd, &snap, &vo, e) != 0)
-        goto out_stop;
-    if (vm_restore(&vm, e) != 0 || run_init(&vm, &stop, &console, PROBE_TIME_NS, &outcome, e) != 0)
-        goto out_vm;
-    if (outcome.reason != REASON_ENDED) {
-        if (outcome.why.text[0] == '\0')
-            err_set(&outcome.why, STATUS_UNSUPPORTED, "guest: aborted");
-        *e = outcome.why;
-        goto out_vm;
+    result = stop_open(&stop, e);
+    if (result == 0) {
+        result = run_probe(&snap, kvm_fd, &stop, e);
+        stop_close(&stop);
     }
-    result = 0;
-out_vm:
-    vm_close(&vm);
-out_stop:
-    stop_close(&stop);
-out_snap:
     snapshot_free(&snap);
     return result;
 }

@@ -85,3 +85,16 @@ int console_put(struct console *c, uint32_t scalar, struct err *e)
     stop_tick(c->stop);
     return 0;
 }
+
+int console_write(struct console *c, const uint8_t *bytes, size_t n, struct err *e)
+{
+    size_t i;
+
+    for (i = 0; i < n; i++) {
+        int result = console_put(c, bytes[i], e);
+
+        if (result != 0)
+            return result;
+    }
+    return 0;
+}

@@ -39,4 +39,7 @@ int console_flush(struct console *c, struct err *e);
  */
 int console_put(struct console *c, uint32_t scalar, struct err *e);
 
+/* Emit bytes as they are. Returns as console_put. */
+int console_write(struct console *c, const uint8_t *bytes, size_t n, struct err *e);
+
 #endif

@@ -19,8 +19,8 @@ static int set_counter(struct options *o, const char *v, struct err *e)
 }
 
 const struct option_row counter_option_rows[] = {
-    {"counter", CMD_RUN, "N", "value of the guest counter", set_counter},
-    {NULL, 0, NULL, NULL, NULL},
+    {"counter", CMD_RUN, "N", "value of the guest counter", false, set_counter},
+    {NULL, 0, NULL, NULL, false, NULL},
 };
 
 static uint8_t *word_at(struct vm *vm, uint64_t distance)

@@ -3,7 +3,7 @@
 
 #include "hv/counter.h"
 
-const struct option_row counter_option_rows[] = {{NULL, 0, NULL, NULL, NULL}};
+const struct option_row counter_option_rows[] = {{NULL, 0, NULL, NULL, false, NULL}};
 
 int counter_publish(struct vm *vm, const struct options *o, struct err *e)
 {

@@ -17,6 +17,12 @@ static enum action judge_out(const struct exit *x, bool irqchip)
         return ACTION_PRINT;
     case PORT_ABORT: return ACTION_ABORT;
     case PORT_HALT: return ACTION_HALT;
+    case PORT_LOG: return ACTION_LOG;
+    case PORT_CALL_HOST: return ACTION_HOST;
+    case PORT_TIMER:
+        if (!irqchip)
+            return ACTION_FAULT;
+        return x->width == 4 ? ACTION_TIMER : ACTION_RESUME;
     case PORT_TRACE:
     case PORT_TRACE_ALLOC:
     case PORT_TRACE_FREE: return ACTION_RESUME;

@@ -42,6 +42,9 @@ enum action {
     ACTION_RESUME, /* nothing to do, run on */
     ACTION_PRINT,  /* emit `value` as debug output */
     ACTION_ABORT,  /* `value` is an abort chunk */
+    ACTION_LOG,    /* a log record is on top of the output stack */
+    ACTION_HOST,   /* a call of a host function is on top of the output stack */
+    ACTION_TIMER,  /* set the timer's period to `value` us */
     ACTION_HALT,   /* init or call ended */
     ACTION_LOOK,   /* a signal came: see why */
     ACTION_FAULT,  /* the guest did something nothing can go on from */

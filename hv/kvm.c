@@ -14,6 +14,7 @@
 
 #include "boot/x86.h"
 #include "mem/bytes.h"
+#include "mem/layout.h"
 #include "mem/num.h"
 
 #define KVM_PATH         "/dev/kvm"
@@ -210,6 +211,12 @@ int machine_set_slot(struct machine *m, uint32_t slot, struct gpa at, uint64_t l
     if (ioctl(m->vm_fd, KVM_SET_USER_MEMORY_REGION, &r) != 0) {
         int errnum = errno;
 
+        /* KVM may have a slot of its own there, which the number alone does not tell anybody. */
+        if (errnum == EEXIST && num_overlap(at.v, len, APIC_ACCESS_PAGE, PAGE_LEN))
+            return err_set_errno(e, STATUS_HOST, errnum,
+                                 "kvm: KVM_SET_USER_MEMORY_REGION failed for slot %" PRIu32 " at 0x%" PRIx64
+                                 "-0x%" PRIx64 ", over the APIC page 0x%x",
+                                 slot, at.v, at.v + len, APIC_ACCESS_PAGE);
         return err_set_errno(e, STATUS_HOST, errnum,
                              "kvm: KVM_SET_USER_MEMORY_REGION failed for slot %" PRIu32 " at 0x%" PRIx64
                              "-0x%" PRIx64,
@@ -433,6 +440,22 @@ int machine_run(struct machine *m, struct exit *out, struct err *e)
     }
     *out = x;
     return 0;
+}
+
+static int set_irq0(struct machine *m, uint32_t level, struct err *e)
+{
+    struct kvm_irq_level line = {.irq = 0, .level = level};
+
+    if (ioctl(m->vm_fd, KVM_IRQ_LINE, &line) != 0)
+        return call_failed("KVM_IRQ_LINE", errno, e);
+    return 0;
+}
+
+int machine_pulse_irq0(struct machine *m, struct err *e)
+{
+    if (set_irq0(m, 1, e) != 0)
+        return -1;
+    return set_irq0(m, 0, e);
 }
 
 void machine_kick(struct machine *m)

@@ -68,6 +68,9 @@ int machine_reset_fpu(struct machine *m, struct err *e);
  */
 int machine_run(struct machine *m, struct exit *x, struct err *e);
 
+/* One edge on interrupt line 0 of the in-kernel PIC; a machine with irqchip only. */
+int machine_pulse_irq0(struct machine *m, struct err *e);
+
 /* Make the current or the next machine_run return at once. Async-signal-safe. */
 void machine_kick(struct machine *m);
 void machine_unkick(struct machine *m);

@@ -1,14 +1,29 @@
 /* The options of every build. See options.h. */
 #include "hv/options.h"
 
+#include <errno.h>
 #include <stddef.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "hv/args.h"
+#include "hv/value.h"
 
 struct options options_default(void)
 {
-    return (struct options){.sizes = layout_default_sizes()};
+    return (struct options){.sizes = layout_default_sizes(), .log_filter = 1};
+}
+
+void options_free(struct options *o)
+{
+    unsigned i, j;
+
+    for (i = 0; i < o->calls_n; i++)
+        for (j = 0; j < o->calls[i].params_n; j++)
+            text_free(&o->calls[i].storage[j]);
+    free(o->calls);
+    o->calls = NULL;
+    o->calls_n = 0;
 }
 
 static int set_scratch(struct options *o, const char *v, struct err *e)
@@ -49,7 +64,8 @@ static int set_word(const char *option, const char *value, const char *const *wo
             return 0;
         }
     }
-    return err_set(e, STATUS_USAGE, "--%s: unknown choice (%s, wanted auto, on or off)", option, value);
+    err_set(e, STATUS_USAGE, "--%s: unknown choice (%s)", option, value);
+    return err_hint(e, "vmm --help lists the choices");
 }
 
 static const char *const auto_on_off[] = {"auto", "on", "off", NULL};
@@ -79,6 +95,64 @@ static int set_timeout(struct options *o, const char *v, struct err *e)
     return args_duration("timeout", v, &o->timeout_ns, e);
 }
 
+static int set_log_level(struct options *o, const char *v, struct err *e)
+{
+    static const char *const levels[] = {"off", "error", "warn", "info", "debug", "trace", NULL};
+    int i = 0;
+
+    if (set_word("log-level", v, levels, &i, e) != 0)
+        return -1;
+    o->log_filter = (unsigned)i;
+    return 0;
+}
+
+static int add_call(struct options *o, const char *v, struct err *e)
+{
+    struct call_spec *calls;
+
+    if (o->calls_n == CALLS_MAX)
+        return err_set(e, STATUS_USAGE, "--call: too many (at most %d)", CALLS_MAX);
+    if (!msg_is_utf8((const uint8_t *)v, strlen(v)))
+        return err_set(e, STATUS_USAGE, "--call: the name is not UTF-8 (%s)", v);
+    calls = realloc(o->calls, (o->calls_n + 1) * sizeof(*calls));
+    if (calls == NULL)
+        return err_set_errno(e, STATUS_HOST, ENOMEM, "host memory: calls");
+    calls[o->calls_n] = (struct call_spec){.name = v};
+    o->calls = calls;
+    o->calls_n++;
+    return 0;
+}
+
+static int add_arg(struct options *o, const char *v, struct err *e)
+{
+    struct text storage = TEXT_EMPTY;
+    struct call_spec *c;
+
+    if (o->calls_n == 0)
+        return err_set(e, STATUS_USAGE, "--arg: no --call before it");
+    c = &o->calls[o->calls_n - 1];
+    if (c->params_n == MSG_PARAMS_MAX)
+        return err_set(e, STATUS_USAGE, "--arg: too many for one call (at most %d)", MSG_PARAMS_MAX);
+    if (value_parse("arg", v, &c->params[c->params_n], &storage, e) != 0) {
+        text_free(&storage);
+        return -1;
+    }
+    c->storage[c->params_n++] = storage;
+    return 0;
+}
+
+static int add_host_function(struct options *o, const char *v, struct err *e)
+{
+    return hostfn_add(&o->host, v, e);
+}
+
+static int set_core(struct options *o, const char *v, struct err *e)
+{
+    (void)e;
+    o->core = v;
+    return 0;
+}
+
 static int set_report(struct options *o, const char *v, struct err *e)
 {
     (void)e;
@@ -105,16 +179,21 @@ static int set_quiet(struct options *o, const char *v, struct err *e)
 #define PLAN (CMD_RUN | CMD_INSPECT)
 
 const struct option_row option_rows[] = {
-    {"timeout", CMD_RUN, "DURATION", "end the guest with status 124 after so long (ms, s, m)", set_timeout},
-    {"scratch", PLAN, "SIZE", "memory the guest may write to (default 288K)", set_scratch},
-    {"heap", PLAN, "SIZE", "heap in the snapshot region (default 128K)", set_heap},
-    {"input", PLAN, "SIZE", "input stack (default 16K)", set_input},
-    {"output", PLAN, "SIZE", "output stack (default 16K)", set_output},
-    {"init-data", PLAN, "FILE", "bytes for the guest to read, at the PEB's init pointer", set_init_data},
-    {"paging", PLAN, "auto|on|off", "i686: page tables or identity (default: the image's note, else on)", set_paging},
-    {"irqchip", PLAN, "auto|on|off", "in-kernel interrupt controllers (default: none)", set_irqchip},
-    {"report", CMD_RUN, "FILE|fd:N", "write one JSON object that says how the guest ended", set_report},
-    {"quiet", CMD_RUN, NULL, "no messages of our own, only the guest's output", set_quiet},
-    {"json", CMD_DOCTOR | CMD_INSPECT, NULL, "print JSON", set_json},
-    {NULL, 0, NULL, NULL, NULL},
+    {"call", CMD_RUN, "NAME", "call a function of the guest once init has ended; in order", true, add_call},
+    {"arg", CMD_RUN, "TYPE:VALUE", "an argument of the call before it", true, add_arg},
+    {"host-fn", CMD_RUN, "NAME=COMMAND", "let the guest run a command as host function NAME", true, add_host_function},
+    {"timeout", CMD_RUN, "DURATION", "end with status 124 after so long in init or a call (ms, s, m)", false, set_timeout},
+    {"scratch", PLAN, "SIZE", "memory the guest may write to (default 288K)", false, set_scratch},
+    {"heap", PLAN, "SIZE", "heap in the snapshot region (default 128K)", false, set_heap},
+    {"input", PLAN, "SIZE", "input stack (default 16K)", false, set_input},
+    {"output", PLAN, "SIZE", "output stack (default 16K)", false, set_output},
+    {"init-data", PLAN, "FILE", "bytes for the guest to read, at the PEB's init pointer", false, set_init_data},
+    {"paging", PLAN, "auto|on|off", "i686: tables or identity (default: the image's note, else on)", false, set_paging},
+    {"irqchip", PLAN, "auto|on|off", "in-kernel interrupt controllers (default: none)", false, set_irqchip},
+    {"log-level", CMD_RUN, "LEVEL", "log records to show: off error warn info debug trace", false, set_log_level},
+    {"core", CMD_RUN, "FILE", "write an ELF core when the guest faults or aborts", false, set_core},
+    {"report", CMD_RUN, "FILE|fd:N", "write one JSON object that says how the guest ended", false, set_report},
+    {"quiet", CMD_RUN, NULL, "no messages of our own, only the guest's output", false, set_quiet},
+    {"json", CMD_DOCTOR | CMD_INSPECT, NULL, "print JSON", false, set_json},
+    {NULL, 0, NULL, NULL, false, NULL},
 };

@@ -10,10 +10,23 @@
 #include <stdint.h>
 
 #include "boot/guest.h"
+#include "hv/hostfn.h"
+#include "hv/text.h"
 #include "mem/error.h"
 #include "mem/layout.h"
+#include "mem/message.h"
 
 enum irqchip_choice { IRQCHIP_AUTO, IRQCHIP_ON, IRQCHIP_OFF };
+
+/* One --call with its --arg's. */
+struct call_spec {
+    const char *name;
+    unsigned params_n;
+    struct msg_value params[MSG_PARAMS_MAX];
+    struct text storage[MSG_PARAMS_MAX]; /* what params view */
+};
+
+#define CALLS_MAX 1000
 
 struct options {
     const char *image; /* the operand */
@@ -25,6 +38,11 @@ struct options {
     uint64_t counter;
     bool counter_given;
     const char *report; /* FILE or fd:N, NULL = none */
+    const char *core;   /* FILE, NULL = none */
+    unsigned log_filter; /* 0 off, 1 error .. 5 trace */
+    struct call_spec *calls;
+    unsigned calls_n;
+    struct host_functions host; /* only the commands are filled in */
     bool json, quiet;
 };
 
@@ -36,11 +54,13 @@ struct option_row {
     unsigned commands;  /* enum command_bit */
     const char *value;  /* what the value is called in the help; NULL = takes none */
     const char *help;
+    bool repeatable;
     int (*set)(struct options *o, const char *value, struct err *e);
 };
 
-/* The defaults. */
+/* The defaults. options_free releases what options own. */
 struct options options_default(void);
+void options_free(struct options *o);
 
 /* Options every build has; ends with a NULL name. */
 extern const struct option_row option_rows[];

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "boot/x86.h"
+#include "hv/value.h"
 
 struct outcome outcome_of_error(const struct err *why)
 {
@@ -95,10 +96,10 @@ static void add_member(struct text *out, const char *name, const char *value)
     text_add_json(out, value, strlen(value));
 }
 
-void report_json(const struct outcome *o, struct text *out)
+void report_json(const struct outcome *o, const struct text *calls, struct text *out)
 {
     static const char *const reasons[] = {
-        [REASON_ENDED] = "ended",     [REASON_ABORTED] = "aborted", [REASON_FAULTED] = "faulted",
+        [REASON_ENDED] = "ended", [REASON_CALL_ERROR] = "call-error",     [REASON_ABORTED] = "aborted", [REASON_FAULTED] = "faulted",
         [REASON_TIMEOUT] = "timeout", [REASON_SIGNAL] = "signal",   [REASON_UNSUPPORTED] = "unsupported",
         [REASON_ERROR] = "error",
     };
@@ -137,5 +138,22 @@ void report_json(const struct outcome *o, struct text *out)
     }
     if (o->last_exit[0] != '\0')
         add_member(out, "last_exit", o->last_exit);
+    if (calls->len != 0)
+        text_add(out, ",\"calls\":[%s]", calls->s);
     text_add(out, ",\"exits\":%" PRIu64 ",\"ran_us\":%" PRIu64 "}\n", o->exits_n, o->ran_ns / 1000);
+}
+
+void report_call(const char *name, const struct msg_result *r, struct text *out)
+{
+    text_add(out, "{\"name\":");
+    text_add_json(out, name, strlen(name));
+    if (r->is_error) {
+        text_add(out, ",\"error\":{\"code\":%" PRIu64 ",\"message\":", r->code);
+        text_add_json(out, (const char *)r->text, r->text_len);
+        text_add(out, "}");
+    } else {
+        text_add(out, ",\"result\":");
+        value_json(&r->value, out);
+    }
+    text_add(out, "}");
 }

@@ -12,9 +12,11 @@
 #include "hv/abort.h"
 #include "hv/text.h"
 #include "mem/error.h"
+#include "mem/message.h"
 
 enum reason {
     REASON_ENDED,
+    REASON_CALL_ERROR, /* a called function returned an error */
     REASON_ABORTED,
     REASON_FAULTED,
     REASON_TIMEOUT,
@@ -47,9 +49,15 @@ struct outcome outcome_of_error(const struct err *why);
 /* What goes to stderr: nothing when the guest ended by itself. Each line ends with a newline. */
 void report_text(const struct outcome *o, struct text *out);
 
-/* One JSON object and a newline. `version` is that of the object's members. */
+/*
+ * One JSON object and a newline. `version` is that of the object's members;
+ * `calls` the items of its array of calls, empty when there were none.
+ */
 #define REPORT_VERSION 1
-void report_json(const struct outcome *o, struct text *out);
+void report_json(const struct outcome *o, const struct text *calls, struct text *out);
+
+/* {"name":...,"result":{...}} or {"name":...,"error":{"code":...,"message":...}} */
+void report_call(const char *name, const struct msg_result *r, struct text *out);
 
 /* "vmm: text" and, with a hint, "hint: ..." on a line of its own. */
 void report_error(const struct err *e, struct text *out);

@@ -15,7 +15,9 @@ void slots_init(struct slots *s, struct machine *machine, bool apic, bool ioapic
         s->holes[s->holes_n++] = APIC_ACCESS_PAGE;
 }
 
-static int map_piece(struct slots *s, uint64_t at, uint64_t len, const uint8_t *host, bool readonly, struct err *e)
+/* One slot; *made is its number. */
+static int map_piece(struct slots *s, uint64_t at, uint64_t len, const uint8_t *host, bool readonly, uint32_t *made,
+                     struct err *e)
 {
     uint32_t i;
 
@@ -26,6 +28,7 @@ static int map_piece(struct slots *s, uint64_t at, uint64_t len, const uint8_t *
             return -1;
         s->slot[i].at = gpa_make(at);
         s->slot[i].len = len;
+        *made = i;
         return 0;
     }
     return err_set(e, STATUS_HOST, "kvm: no free memory slot (%u in use)", (unsigned)i);
@@ -44,18 +47,24 @@ int slots_map(struct slots *s, struct gpa at, uint64_t len, const void *host, bo
 {
     const uint8_t *bytes = (const uint8_t *)host;
     uint64_t end = at.v + len, from = at.v;
-    unsigned i;
+    uint32_t made[HOLES_MAX + 1];
+    unsigned i, made_n = 0;
 
     assert(len != 0 && end > at.v && num_is_page_aligned(at.v) && num_is_page_aligned(len));
     for (i = 0; i <= s->holes_n && from < end; i++) {
         uint64_t hole = i < s->holes_n ? s->holes[i] : end;
         uint64_t to = hole < end ? hole : end;
 
-        if (to > from && map_piece(s, from, to - from, bytes + (from - at.v), readonly, e) != 0) {
-            struct err ignored;
+        if (to > from) {
+            if (map_piece(s, from, to - from, bytes + (from - at.v), readonly, &made[made_n], e) != 0) {
+                struct err ignored;
 
-            slots_unmap(s, at, len, &ignored);
-            return -1;
+                /* Only its own: the range may collide with a region that was there before. */
+                while (made_n != 0)
+                    unmap_slot(s, made[--made_n], &ignored);
+                return -1;
+            }
+            made_n++;
         }
         if (hole >= from && hole < end)
             from = hole + PAGE_LEN;

@@ -19,7 +19,7 @@ static void set_timer(timer_t timer, uint64_t first_ns, uint64_t repeat_ns)
 {
     const struct itimerspec t = {
         .it_value = {.tv_sec = (time_t)(first_ns / 1000000000u), .tv_nsec = (long)(first_ns % 1000000000u)},
-        .it_interval = {.tv_nsec = (long)repeat_ns},
+        .it_interval = {.tv_sec = (time_t)(repeat_ns / 1000000000u), .tv_nsec = (long)(repeat_ns % 1000000000u)},
     };
 
     timer_settime(timer, 0, &t, NULL);
@@ -69,6 +69,11 @@ int stop_open(struct stop *s, struct err *e)
         timer_delete(s->limit_timer);
         return -1;
     }
+    if (make_timer(&s->guest_timer, e) != 0) {
+        timer_delete(s->limit_timer);
+        timer_delete(s->tick_timer);
+        return -1;
+    }
     current = s;
     sa.sa_sigaction = on_signal;
     sigemptyset(&sa.sa_mask);
@@ -87,6 +92,7 @@ void stop_close(struct stop *s)
     /* Timers first: a signal of theirs that is still on its way finds the handler in place. */
     timer_delete(s->limit_timer);
     timer_delete(s->tick_timer);
+    timer_delete(s->guest_timer);
     s->machine = NULL;
     for (i = 0; i < STOP_SIGNALS_N; i++)
         sigaction(signals[i], &s->old[i], NULL);
@@ -129,9 +135,29 @@ void stop_tick(struct stop *s)
         return;
     s->tick_armed = true;
     set_timer(s->tick_timer, TICK_NS, 0);
+    /* A signal that came since the check above wanted more than this one kick. */
+    if (s->caught != 0)
+        set_timer(s->tick_timer, REPEAT_NS, REPEAT_NS);
 }
 
 void stop_ticked(struct stop *s)
 {
     s->tick_armed = false;
+}
+
+void stop_set_timer(struct stop *s, uint64_t period_ns)
+{
+    s->due_ns = period_ns;
+    s->due_at = host_monotonic() + period_ns;
+    set_timer(s->guest_timer, period_ns, period_ns);
+}
+
+bool stop_timer_due(struct stop *s)
+{
+    uint64_t now = host_monotonic();
+
+    if (s->due_ns == 0 || now < s->due_at)
+        return false;
+    s->due_at += s->due_ns * ((now - s->due_at) / s->due_ns + 1);
+    return true;
 }

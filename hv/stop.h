@@ -1,7 +1,8 @@
 /*
- * Everything that ends a guest from outside: a time limit, SIGINT, SIGTERM,
- * SIGHUP; and the tick that lets unflushed output out. One handler, which
- * only marks what came and kicks the machine; the run loop asks stop_why().
+ * Everything that comes from outside while a guest runs: a time limit, SIGINT,
+ * SIGTERM, SIGHUP; the tick that lets unflushed output out; the guest's
+ * periodic timer. One handler, which only marks what came and kicks the
+ * machine; the run loop asks stop_why() and stop_timer_due().
  *
  * No stop is lost: the handler kicks the next run too, and timers fire again
  * until they are disarmed. None hits a later run: a limit that passed is
@@ -24,8 +25,9 @@ enum stop_cause { STOP_NONE, STOP_TIMEOUT, STOP_SIGINT, STOP_SIGTERM };
 
 struct stop {
     struct machine *machine; /* kicked by the handler; NULL = none */
-    timer_t limit_timer, tick_timer;
-    uint64_t limit_at; /* CLOCK_MONOTONIC ns, 0 = none */
+    timer_t limit_timer, tick_timer, guest_timer;
+    uint64_t limit_at;        /* CLOCK_MONOTONIC ns, 0 = none */
+    uint64_t due_at, due_ns;  /* the guest timer's next expiry and its period, 0 = stopped */
     volatile sig_atomic_t caught; /* a terminating signal, or 0 */
     bool tick_armed;
     struct sigaction old[STOP_SIGNALS_N];
@@ -52,5 +54,11 @@ enum stop_cause stop_why(const struct stop *s);
 /* Ask for one kick within 20 ms; cheap when one is on its way. stop_ticked: it came, or was made needless. */
 void stop_tick(struct stop *s);
 void stop_ticked(struct stop *s);
+
+/* The guest's timer: start it with a period, or stop it with 0. A running one is replaced. */
+void stop_set_timer(struct stop *s, uint64_t period_ns);
+
+/* Whether an expiry has come since the last one that was told of; those missed meanwhile count as one. */
+bool stop_timer_due(struct stop *s);
 
 #endif

@@ -30,6 +30,8 @@ static int map_memory(struct vm *vm, struct err *e)
         return -1;
     if (!is_paged(vm) && region_map(&vm->copy, l->snapshot_len, e) != 0)
         return -1;
+    if (region_map(&vm->messages, l->sizes.input_len + l->sizes.output_len, e) != 0)
+        return -1;
     if (slots_map(&vm->slots, base, l->snapshot_len, mem->base, is_paged(vm), e) != 0 ||
         slots_map(&vm->slots, scratch, l->sizes.scratch_len, vm->scratch.base, false, e) != 0)
         return -1;
@@ -65,7 +67,8 @@ void vm_close(struct vm *vm)
     vm->mem = NULL;
     region_unmap(&vm->scratch);
     region_unmap(&vm->copy);
-    vm->usable = false;
+    region_unmap(&vm->messages);
+    vm->usable = vm->ready = false;
 }
 
 uint8_t *vm_scratch(struct vm *vm, uint64_t off)
@@ -128,15 +131,16 @@ static int restore_memory(struct vm *vm, struct err *e)
 
 int vm_restore(struct vm *vm, struct err *e)
 {
-    vm->usable = false;
+    vm->usable = vm->ready = false;
     if (restore_memory(vm, e) != 0 || machine_set_sregs(&vm->machine, &vm->snap->sregs, e) != 0 ||
         machine_reset_fpu(&vm->machine, e) != 0)
         return -1;
     vm->usable = true;
+    vm->flush_tlb = is_paged(vm) && vm->snap->generation != 0;
     return 0;
 }
 
-int vm_enter_init(struct vm *vm, struct err *e)
+int vm_enter_init(struct vm *vm, unsigned log_filter, struct err *e)
 {
     const struct layout *l = &vm->snap->plan;
     uint64_t seed;
@@ -145,7 +149,7 @@ int vm_enter_init(struct vm *vm, struct err *e)
         .rsp = layout_pointer(l, AREA_SCRATCH, layout_top_off(l, SCRATCH_BOOT_STACK)).v,
         .rdi = vm->snap->peb.v,
         .rdx = PAGE_LEN,
-        .rcx = 0, /* log filter: off */
+        .rcx = log_filter,
         .rflags = RFLAGS_FIXED,
     };
 
@@ -157,7 +161,20 @@ int vm_enter_init(struct vm *vm, struct err *e)
     return machine_set_regs(&vm->machine, &r, e);
 }
 
-static struct pt_mode paging_mode(const struct vm *vm, const struct cpu_sregs *s)
+int vm_enter_call(struct vm *vm, struct err *e)
+{
+    const struct cpu_regs r = {
+        .rip = vm->dispatch,
+        .rsp = vm->call_sp,
+        .rflags = RFLAGS_FIXED | (vm->flush_tlb ? RFLAGS_ZF : 0),
+    };
+
+    if (machine_reset_fpu(&vm->machine, e) != 0)
+        return -1;
+    return machine_set_regs(&vm->machine, &r, e);
+}
+
+struct pt_mode vm_paging_mode(const struct vm *vm, const struct cpu_sregs *s)
 {
     return (struct pt_mode){
         .pse = (s->cr4 & CR4_PSE) != 0,
@@ -175,7 +192,7 @@ bool vm_translate(const struct vm *vm, const struct cpu_sregs *s, struct gva va,
         *pa = gpa_make(va.v);
         return true;
     }
-    if (walk_lookup(vm->snap->kind->geom, paging_mode(vm, s), vm->mem, gpa_make(s->cr3), va, &leaf) != WALK_FOUND)
+    if (walk_lookup(vm->snap->kind->geom, vm_paging_mode(vm, s), vm->mem, gpa_make(s->cr3), va, &leaf) != WALK_FOUND)
         return false;
     *pa = leaf.pa;
     return true;
@@ -210,7 +227,7 @@ bool vm_find_writable_snapshot_leaf(const struct vm *vm, const struct cpu_sregs 
 
     if (!is_paged(vm) || (s->cr0 & CR0_PG) == 0)
         return false;
-    walk_root(vm->snap->kind->geom, paging_mode(vm, s), vm->mem, gpa_make(s->cr3), &budget, search_leaf, &search);
+    walk_root(vm->snap->kind->geom, vm_paging_mode(vm, s), vm->mem, gpa_make(s->cr3), &budget, search_leaf, &search);
     if (search.found) {
         *va = search.va;
         *pa = search.pa;

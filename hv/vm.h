@@ -14,6 +14,7 @@
 #include "mem/error.h"
 #include "mem/gmem.h"
 #include "mem/region.h"
+#include "paging/pte.h"
 
 struct vm {
     const struct snapshot *snap;
@@ -24,7 +25,13 @@ struct vm {
     struct gmem *mem;   /* view of all of the guest's memory */
     bool irqchip;
     int kvm_fd; /* the caller's, open as long as this */
-    bool usable;       /* false from a failed restore on */
+    bool usable;    /* false from a failed restore on */
+    bool flush_tlb; /* the guest has not run yet since its tables were replaced under it */
+
+    /* What init left, for calls. */
+    bool ready;    /* init has ended, and nothing has gone wrong since: the guest takes calls */
+    uint64_t dispatch, call_sp;
+    struct region messages; /* private copies of messages: output_len to read, then input_len to write */
 };
 
 struct vm_options {
@@ -46,11 +53,20 @@ void vm_close(struct vm *vm);
  */
 int vm_restore(struct vm *vm, struct err *e);
 
-/* Set the general registers for the first instruction of init. */
-int vm_enter_init(struct vm *vm, struct err *e);
+/* Set the general registers for the first instruction of init; `log_filter` as ABI 3.2: 0 off, 1 error .. 5 trace. */
+int vm_enter_init(struct vm *vm, unsigned log_filter, struct err *e);
+
+/*
+ * Set the registers for a call of a ready guest: dispatch address, the stack
+ * pointer of init's end, and ZF if the guest has to flush its TLB.
+ */
+int vm_enter_call(struct vm *vm, struct err *e);
 
 /* Host address of scratch byte `off`; the bytes up to the end of scratch follow. */
 uint8_t *vm_scratch(struct vm *vm, uint64_t off);
+
+/* How the guest's page tables are to be read, by the system registers in `s`. */
+struct pt_mode vm_paging_mode(const struct vm *vm, const struct cpu_sregs *s);
 
 /*
  * Physical address behind a guest-virtual one, by the guest's own tables and

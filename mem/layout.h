@@ -93,10 +93,12 @@ struct plan_sizes layout_default_sizes(void);
 int layout_make(const struct plan_rules *rules, const struct plan_sizes *sizes, struct layout *out,
                 struct err *e);
 
-/* The largest scratch that goes with this image and these other sizes; 0 when none does. */
+/*
+ * The largest and the smallest scratch that layout_make accepts with this
+ * image and these other sizes (scratch_len is not looked at); 0 when there is
+ * none.
+ */
 uint64_t layout_scratch_max(const struct plan_rules *rules, const struct plan_sizes *sizes);
-
-/* The smallest, tables included; 0 when the other sizes do not fit 64 bits. */
 uint64_t layout_scratch_min(const struct plan_rules *rules, const struct plan_sizes *sizes);
 
 /* Length of an area. */

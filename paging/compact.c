@@ -379,6 +379,8 @@ static int finish(struct compact *c, struct compact_out *out)
 {
     const struct compact_in *in = c->in;
     uint32_t *roots = calloc(in->roots_n, sizeof(*roots));
+    /* While EFER.NXE is clear, NX is a reserved bit. */
+    unsigned window_rights = in->window_rights | (in->mode.nxe ? 0 : PT_EXEC);
 
     out->roots = calloc(in->roots_n, sizeof(*out->roots));
     out->pages = calloc((size_t)c->pages_n + 1, sizeof(*out->pages));
@@ -392,7 +394,7 @@ static int finish(struct compact *c, struct compact_out *out)
         out->roots[i] = rebuild_gpa(&c->tables, roots[i]);
     }
     out->roots_n = in->roots_n;
-    if (rebuild_window(&c->tables, roots, in->roots_n, &c->window, in->scratch_gpa, in->window_rights, c->e) <
+    if (rebuild_window(&c->tables, roots, in->roots_n, &c->window, in->scratch_gpa, window_rights, c->e) <
             0 ||
         place_pages(c, out) < 0) {
         free(roots);

@@ -61,7 +61,7 @@ struct compact_in {
     struct gva window; /* where the guest sees scratch_gpa; scratch_len bytes */
     struct gpa scratch_gpa;
     uint64_t scratch_len;
-    unsigned window_rights;     /* enum pt_rights of the window's leaves */
+    unsigned window_rights; /* enum pt_rights of the window's leaves; PT_EXEC is added if EFER.NXE is clear */
     struct va_range never_kept; /* a range that is no part of a snapshot and is not made again; len 0: none */
 
     struct gpa tables_gpa; /* of the rebuilt tables, in scratch */

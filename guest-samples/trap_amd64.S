@@ -1,0 +1,67 @@
+/* Exception entries of an amd64 guest, all on the IST stack. */
+
+.section .text
+
+/* trap_entries + vector * trap_entries_step; vectors 8, 10-14, 17, 21, 29, 30 come with an error code. */
+.balign 16
+.globl trap_entries
+trap_entries:
+.set vector, 0
+.rept 32
+    .balign 16
+    .if !(vector == 8 || (vector >= 10 && vector <= 14) || vector == 17 || vector == 21 || vector == 29 || vector == 30)
+    push    $0
+    .endif
+    push    $vector
+    jmp     common
+    .set vector, vector + 1
+.endr
+.balign 16
+
+/* Frame, error code and vector are 7 words, the registers 9: rsp is a multiple of 16 at the call. */
+common:
+    push    %rax
+    push    %rcx
+    push    %rdx
+    push    %rsi
+    push    %rdi
+    push    %r8
+    push    %r9
+    push    %r10
+    push    %r11
+    cld
+    lea     72(%rsp), %rdi
+    call    guest_trap
+    pop     %r11
+    pop     %r10
+    pop     %r9
+    pop     %r8
+    pop     %rdi
+    pop     %rsi
+    pop     %rdx
+    pop     %rcx
+    pop     %rax
+    add     $16, %rsp
+    iretq
+
+.globl trap_load
+trap_load:
+    lgdt    (%rdi)
+    lidt    (%rsi)
+    mov     $0x10, %eax
+    mov     %eax, %ds
+    mov     %eax, %es
+    mov     %eax, %ss
+    /* A far return is the way to load cs. */
+    pop     %rax
+    push    $0x08
+    push    %rax
+    lretq
+
+.section .rodata
+.globl trap_entries_step
+.balign 8
+trap_entries_step:
+    .quad 16
+
+.section .note.GNU-stack, "", @progbits

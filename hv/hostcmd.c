@@ -1,0 +1,201 @@
+/* Commands as host functions. See hostcmd.h. */
+#include "hv/hostcmd.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define WORDS_LEN_MAX 4096
+
+extern char **environ;
+
+struct child {
+    pid_t pid;
+    int to, from; /* our ends of its stdin and stdout; -1 when closed */
+};
+
+static void close_fd(int *fd)
+{
+    if (*fd >= 0)
+        close(*fd);
+    *fd = -1;
+}
+
+/* Split at blanks, in place. False when there are too many words, or none. */
+static bool split(char *line, char *words[HOSTCMD_WORDS_MAX + 1])
+{
+    char *save = NULL, *word;
+    unsigned n = 0;
+
+    for (word = strtok_r(line, " \t", &save); word != NULL; word = strtok_r(NULL, " \t", &save)) {
+        if (n == HOSTCMD_WORDS_MAX)
+            return false;
+        words[n++] = word;
+    }
+    words[n] = NULL;
+    return n != 0;
+}
+
+/* The child gets its own process group, default SIGPIPE and no descriptor beyond 2: ours are close-on-exec. */
+static int spawn(char *const words[], int in, int out, pid_t *pid)
+{
+    posix_spawn_file_actions_t actions;
+    posix_spawnattr_t attr;
+    sigset_t defaults, none;
+    int errnum;
+
+    sigemptyset(&none);
+    sigemptyset(&defaults);
+    sigaddset(&defaults, SIGPIPE);
+    posix_spawn_file_actions_init(&actions);
+    posix_spawnattr_init(&attr);
+    posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK);
+    posix_spawnattr_setsigdefault(&attr, &defaults);
+    posix_spawnattr_setsigmask(&attr, &none);
+    errnum = posix_spawn_file_actions_adddup2(&actions, in, STDIN_FILENO);
+    if (errnum == 0)
+        errnum = posix_spawn_file_actions_adddup2(&actions, out, STDOUT_FILENO);
+    if (errnum == 0)
+        errnum = posix_spawnp(pid, words[0], &actions, &attr, words, environ);
+    posix_spawnattr_destroy(&attr);
+    posix_spawn_file_actions_destroy(&actions);
+    return errnum;
+}
+
+static int start(const char *command, struct child *out, struct err *why)
+{
+    char line[WORDS_LEN_MAX], *words[HOSTCMD_WORDS_MAX + 1];
+    int in[2], from[2], errnum;
+    struct child c;
+
+    if (strlen(command) >= sizeof(line))
+        return err_set(why, STATUS_HOST, "command is too long (%zu bytes, at most %zu)", strlen(command), sizeof(line) - 1);
+    memcpy(line, command, strlen(command) + 1);
+    if (!split(line, words))
+        return err_set(why, STATUS_HOST, "command has no word, or more than %d", HOSTCMD_WORDS_MAX);
+    if (pipe2(in, O_CLOEXEC) != 0) {
+        errnum = errno;
+        return err_set_errno(why, STATUS_HOST, errnum, "cannot make a pipe");
+    }
+    if (pipe2(from, O_CLOEXEC) != 0) {
+        errnum = errno;
+        close(in[0]);
+        close(in[1]);
+        return err_set_errno(why, STATUS_HOST, errnum, "cannot make a pipe");
+    }
+    errnum = spawn(words, in[0], from[1], &c.pid);
+    close(in[0]);
+    close(from[1]);
+    if (errnum != 0) {
+        close(in[1]);
+        close(from[0]);
+        return err_set_errno(why, STATUS_HOST, errnum, "cannot start %s", words[0]);
+    }
+    c.to = in[1];
+    c.from = from[0];
+    fcntl(c.to, F_SETFL, O_NONBLOCK);
+    fcntl(c.from, F_SETFL, O_NONBLOCK);
+    *out = c;
+    return 0;
+}
+
+/* Give some input. A child that does not read it all is its own business. */
+static void feed(struct child *c, const uint8_t *input, size_t len, size_t *given)
+{
+    ssize_t n = write(c->to, input + *given, len - *given);
+
+    if (n > 0)
+        *given += (size_t)n;
+    if (*given == len || (n < 0 && errno != EAGAIN && errno != EINTR))
+        close_fd(&c->to);
+}
+
+/* Take some output; its end closes our side. False when it is too much. */
+static bool drain(struct child *c, struct text *out)
+{
+    char buffer[16384];
+    ssize_t n = read(c->from, buffer, sizeof(buffer));
+
+    if (n > 0) {
+        text_add_bytes(out, buffer, (size_t)n);
+        return out->len <= HOSTCMD_OUTPUT_MAX && !out->failed;
+    }
+    if (n == 0 || (errno != EAGAIN && errno != EINTR))
+        close_fd(&c->from);
+    return true;
+}
+
+/* Move bytes both ways until its output ends. */
+static enum hostcmd_end talk(struct child *c, const uint8_t *input, size_t len, const struct stop *stop, struct text *out,
+                             struct err *why)
+{
+    size_t given = 0;
+
+    if (len == 0)
+        close_fd(&c->to);
+    while (c->from >= 0) {
+        struct pollfd p[2] = {{.fd = c->from, .events = POLLIN}, {.fd = c->to, .events = POLLOUT}};
+
+        if (stop_why(stop) != STOP_NONE)
+            return HOSTCMD_STOPPED;
+        if (poll(p, 2, -1) < 0)
+            continue; /* a signal: the loop looks why */
+        if (p[1].revents != 0)
+            feed(c, input, len, &given);
+        if (p[0].revents != 0 && !drain(c, out)) {
+            err_set(why, STATUS_HOST, "it wrote more than %zu bytes", HOSTCMD_OUTPUT_MAX);
+            return HOSTCMD_FAILED;
+        }
+    }
+    return HOSTCMD_OK;
+}
+
+/* It has closed its output: what is left is that it ends, for which a stop is the only limit. Not reaped yet. */
+static enum hostcmd_end await_end(const struct child *c, const struct stop *stop)
+{
+    siginfo_t info;
+
+    while (waitid(P_PID, (id_t)c->pid, &info, WEXITED | WNOWAIT) < 0)
+        if (stop_why(stop) != STOP_NONE)
+            return HOSTCMD_STOPPED;
+    return HOSTCMD_OK;
+}
+
+enum hostcmd_end hostcmd_run(const char *command, const uint8_t *input, size_t input_len, const struct stop *stop,
+                             struct text *out, struct err *why)
+{
+    enum hostcmd_end end;
+    struct child c;
+    int wstatus = 0;
+
+    if (start(command, &c, why) != 0)
+        return HOSTCMD_FAILED;
+    end = talk(&c, input, input_len, stop, out, why);
+    close_fd(&c.to);
+    close_fd(&c.from);
+    if (end == HOSTCMD_OK)
+        end = await_end(&c, stop);
+    /*
+     * Its group dies with it: after a stop the command itself, else what it left
+     * running. It is reaped afterwards, so the group's number is still its own.
+     */
+    kill(-c.pid, SIGKILL);
+    while (waitpid(c.pid, &wstatus, 0) < 0 && errno == EINTR)
+        ;
+    if (end != HOSTCMD_OK)
+        return end;
+    if (WIFSIGNALED(wstatus)) {
+        err_set(why, STATUS_HOST, "it was killed by signal %d", WTERMSIG(wstatus));
+        return HOSTCMD_FAILED;
+    }
+    if (WEXITSTATUS(wstatus) != 0) {
+        err_set(why, STATUS_HOST, "it ended with status %d", WEXITSTATUS(wstatus));
+        return HOSTCMD_FAILED;
+    }
+    return HOSTCMD_OK;
+}

@@ -8,8 +8,6 @@
 #include <assert.h>
 #include <elf.h>
 #include <inttypes.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "boot/elf_file.h"
@@ -41,22 +39,6 @@ struct found {
     bool vmm_note, dynamic;
     uint64_t dynamic_vaddr, dynamic_len;
 };
-
-int elf_refuse(const struct elf_file *f, struct err *e, const char *fmt, ...)
-{
-    char text[sizeof(e->text)];
-    va_list ap;
-
-    va_start(ap, fmt);
-    vsnprintf(text, sizeof(text), fmt, ap);
-    va_end(ap);
-    return err_set(e, STATUS_IMAGE, "%s: %s", f->name, text);
-}
-
-uint64_t elf_word(const struct elf_file *f, uint64_t off)
-{
-    return f->wide ? load_le64(f->bytes + off) : load_le32(f->bytes + off);
-}
 
 /* The class says how long a word is, so it is settled, with the rest of e_ident, before any word is read. */
 static int ident_decode(struct elf_file *f, struct err *e)
@@ -368,34 +350,6 @@ static int phdr_take(const struct elf_file *f, unsigned n, const struct phdr *p,
         return 0;
     default: return 0; /* advice to a kernel, or to a debugger */
     }
-}
-
-bool elf_in_memory(const struct elf_image *elf, uint64_t vaddr, uint64_t len)
-{
-    unsigned i;
-
-    for (i = 0; i < elf->segments_n; i++) {
-        const struct elf_segment *s = &elf->segments[i];
-
-        if (vaddr >= s->vaddr && num_fits(vaddr - s->vaddr, len, s->mem_len))
-            return true;
-    }
-    return false;
-}
-
-bool elf_in_file(const struct elf_image *elf, uint64_t vaddr, uint64_t len, uint64_t *file_off)
-{
-    unsigned i;
-
-    for (i = 0; i < elf->segments_n; i++) {
-        const struct elf_segment *s = &elf->segments[i];
-
-        if (vaddr >= s->vaddr && num_fits(vaddr - s->vaddr, len, s->file_len)) {
-            *file_off = s->file_off + (vaddr - s->vaddr);
-            return true;
-        }
-    }
-    return false;
 }
 
 int elf_parse(const uint8_t *file, uint64_t file_len, const char *name, struct elf_image *out, struct err *e)

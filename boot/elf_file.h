@@ -1,6 +1,7 @@
 /*
  * What elf.c and elf_reloc.c share: the file being decoded, and where in it or
- * in the guest an address lies. For these two only; others include boot/elf.h.
+ * in the guest an address lies; and what elf_reloc.c does for elf.c. For these
+ * two only; others include boot/elf.h.
  */
 #ifndef BOOT_ELF_FILE_H
 #define BOOT_ELF_FILE_H

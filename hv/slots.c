@@ -16,8 +16,8 @@ void slots_init(struct slots *s, struct machine *machine, bool apic, bool ioapic
 }
 
 /* One slot; *made is its number. */
-static int map_piece(struct slots *s, uint64_t at, uint64_t len, const uint8_t *host, bool readonly, uint32_t *made,
-                     struct err *e)
+static int map_piece(struct slots *s, uint64_t at, uint64_t len, const uint8_t *host, bool readonly,
+                     uint32_t *made, struct err *e)
 {
     uint32_t i;
 
@@ -34,7 +34,7 @@ static int map_piece(struct slots *s, uint64_t at, uint64_t len, const uint8_t *
     return err_set(e, STATUS_HOST, "kvm: no free memory slot (%u in use)", (unsigned)i);
 }
 
-/* Forget and delete one slot; a slot that KVM would not delete is forgotten all the same: the VM is done for. */
+/* Forget and delete one slot; one that KVM would not delete is forgotten all the same: the VM is done for. */
 static int unmap_slot(struct slots *s, uint32_t i, struct err *e)
 {
     struct gpa at = s->slot[i].at;

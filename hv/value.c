@@ -1,6 +1,7 @@
 /* Values of calls as text. See value.h for the forms. */
 #include "hv/value.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <math.h>
@@ -72,6 +73,12 @@ static bool parse_nan_bits(const char *s, uint64_t exponent, uint64_t max, uint6
 #define FLOAT_EXPONENT  0x7f800000u
 #define DOUBLE_EXPONENT 0x7ff0000000000000u
 
+/* strtod also takes leading blanks, a plus sign and nan(anything): none of them is a value of ours. */
+static bool starts_a_number(const char *s)
+{
+    return *s != '\0' && *s != '+' && !isspace((unsigned char)*s) && strchr(s, '(') == NULL;
+}
+
 static bool parse_float(const char *s, uint64_t *bits)
 {
     uint32_t b;
@@ -80,7 +87,7 @@ static bool parse_float(const char *s, uint64_t *bits)
 
     if (parse_nan_bits(s, FLOAT_EXPONENT, UINT32_MAX, bits))
         return true;
-    if (*s == '\0' || *s == ' ' || *s == '\t' || *s == '+')
+    if (!starts_a_number(s))
         return false;
     errno = 0;
     f = strtof(s, &end);
@@ -98,7 +105,7 @@ static bool parse_double(const char *s, uint64_t *bits)
 
     if (parse_nan_bits(s, DOUBLE_EXPONENT, UINT64_MAX, bits))
         return true;
-    if (*s == '\0' || *s == ' ' || *s == '\t' || *s == '+')
+    if (!starts_a_number(s))
         return false;
     errno = 0;
     d = strtod(s, &end);

@@ -97,8 +97,8 @@ static inline bool tap_check_str(const char *a, const char *b, const char *file,
     return ok;
 }
 
-#define CHECK(cond)    tap_check((cond), __FILE__, __LINE__, #cond)
-#define CHECK_EQ(a, b) tap_check_u64((uint64_t)(a), (uint64_t)(b), __FILE__, __LINE__, #a)
+#define CHECK(cond)     tap_check((cond), __FILE__, __LINE__, #cond)
+#define CHECK_EQ(a, b)  tap_check_u64((uint64_t)(a), (uint64_t)(b), __FILE__, __LINE__, #a)
 #define CHECK_STR(a, b) tap_check_str((a), (b), __FILE__, __LINE__, #a)
 
 /* Whether string `s` contains `part`: for error texts. */

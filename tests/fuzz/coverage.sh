@@ -1,0 +1,57 @@
+#!/bin/sh
+# How many lines of the sources a fuzz target's committed corpus reaches, without any fuzzing:
+#     tests/fuzz/coverage.sh TARGET MIN SOURCE...
+# prints the percentage and fails below MIN. "-v" as MIN lists the lines that are not reached instead.
+set -eu
+cd "$(dirname "$0")/../.."
+
+if [ $# -lt 3 ]; then
+    echo "usage: $0 TARGET MIN|-v SOURCE..." >&2
+    exit 64
+fi
+target=$1
+min=$2
+shift 2
+out=build/fuzz-coverage
+bin=$out/$target
+corpus=tests/fuzz/corpus/${target#fuzz_}
+mkdir -p "$out"
+
+# The sources that the Makefile gives to every fuzz target.
+sources=
+for c in mem/*.c paging/*.c boot/*.c; do
+    case $c in
+    */\** | boot/guest_i686_none.c) ;;
+    *) sources="$sources $c" ;;
+    esac
+done
+# shellcheck disable=SC2086 # a list of names without spaces
+clang-14 -std=c11 -O1 -g -I. -D_GNU_SOURCE -DVMM_FLAVOUR='"fuzz"' -fno-strict-aliasing \
+    -fsanitize=fuzzer -fprofile-instr-generate -fcoverage-mapping -o "$bin" "tests/fuzz/$target.c" $sources
+LLVM_PROFILE_FILE=$bin.profraw timeout 120 "$bin" -runs=0 "$corpus" >"$bin.log" 2>&1 || {
+    cat "$bin.log" >&2
+    exit 1
+}
+llvm-profdata-14 merge -o "$bin.profdata" "$bin.profraw"
+
+if [ "$min" = -v ]; then
+    llvm-cov-14 show "$bin" -instr-profile="$bin.profdata" "$@" | grep -E '^ *[0-9]+\| +0\|' || true
+    exit 0
+fi
+for source in "$@"; do
+    if [ ! -f "$source" ]; then
+        echo "$0: $source: no such file" >&2
+        exit 1
+    fi
+done
+# Columns 8 and 9 of the last row: lines, lines missed.
+llvm-cov-14 report "$bin" -instr-profile="$bin.profdata" "$@" | awk -v min="$min" -v target="$target" '
+    $1 == "TOTAL" { lines = $8; missed = $9 }
+    END {
+        if (lines == 0) {
+            print target ": no lines to cover"
+            exit 1
+        }
+        printf "%s: %.1f %% of %d lines (floor %d %%)\n", target, (lines - missed) * 100 / lines, lines, min
+        exit (lines - missed) * 100 < min * lines
+    }'

@@ -284,6 +284,7 @@ int main(int argc, char **argv)
 
     if (pid1_is_init())
         main_pid1(argc, argv);
+    o.log_fd = STDERR_FILENO;
     fill_standard_descriptors();
     signal(SIGPIPE, SIG_IGN);
     if (argc < 2) {

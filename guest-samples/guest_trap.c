@@ -4,7 +4,7 @@
 #include "guest-samples/guest.h"
 #include "mem/guest_abi.h"
 
-#define VECTORS_N 32
+#define VECTORS_N (IRQ_VECTOR_FIRST + IRQ_VECTORS_N)
 #define VECTOR_PF 14
 
 /* Error code of a page fault, SDM 3A, "Page-Fault Exceptions". */
@@ -29,6 +29,15 @@ struct table_register {
     uintptr_t base;
 } __attribute__((packed));
 
+static void (*irq_handlers[IRQ_VECTORS_N])(void);
+
+void guest_irq_install(unsigned vector, void (*fn)(void))
+{
+    if (vector < IRQ_VECTOR_FIRST || vector >= VECTORS_N)
+        guest_abort(15, "no such interrupt vector");
+    irq_handlers[vector - IRQ_VECTOR_FIRST] = fn;
+}
+
 static uintptr_t entry_of(unsigned vector)
 {
     return (uintptr_t)trap_entries + vector * trap_entries_step;
@@ -41,10 +50,17 @@ static uintptr_t entry_of(unsigned vector)
 #define TSS_IST1 0x24
 #define IDT_OFF  GUEST_PAGE_LEN
 
-static void write_gate(volatile uint64_t *gate, uintptr_t entry)
+/*
+ * An interrupt's handler writes to memory, and a page fault of its own would
+ * start at the top of the IST stack again: it gets the stack in use instead.
+ */
+static void write_gate(volatile uint64_t *gate, unsigned vector)
 {
-    gate[0] = (entry & 0xffff) | (uint64_t)SELECTOR_CODE << 16 | (uint64_t)1 << 32 /* IST 1 */ |
-              (uint64_t)GATE_INTERRUPT << 40 | (entry >> 16 & 0xffff) << 48;
+    uintptr_t entry = entry_of(vector);
+    uint64_t ist = vector < IRQ_VECTOR_FIRST ? 1 : 0;
+
+    gate[0] = (entry & 0xffff) | (uint64_t)SELECTOR_CODE << 16 | ist << 32 | (uint64_t)GATE_INTERRUPT << 40 |
+              (entry >> 16 & 0xffff) << 48;
     gate[1] = entry >> 32;
 }
 
@@ -70,7 +86,7 @@ uintptr_t guest_prepare(void)
     *(volatile uint32_t *)(tss + TSS_IST1) = (uint32_t)(AMD64_VIRT_TOP - SCRATCH_STACK_TOP);
     *(volatile uint32_t *)(tss + TSS_IST1 + 4) = (uint32_t)((AMD64_VIRT_TOP - SCRATCH_STACK_TOP) >> 32);
     for (i = 0; i < VECTORS_N; i++)
-        write_gate(idt + (uintptr_t)2 * i, entry_of(i));
+        write_gate(idt + (uintptr_t)2 * i, i);
     trap_load(&gdtr, &idtr);
     __asm__ volatile("ltr %w0" : : "r"(SELECTOR_TSS));
     return TRAP_STACK_TOP;
@@ -161,6 +177,10 @@ void guest_trap(const struct trap_frame *f)
 {
     uintptr_t at = read_cr2();
 
+    if (f->vector >= IRQ_VECTOR_FIRST && irq_handlers[f->vector - IRQ_VECTOR_FIRST] != NULL) {
+        irq_handlers[f->vector - IRQ_VECTOR_FIRST]();
+        return;
+    }
     if (f->vector == VECTOR_PF) {
         if ((f->error & PF_P) == 0 && grow_stack(at))
             return;

@@ -14,6 +14,10 @@
  *        that the tables were replaced (ZF at a call). It does not grow.
  *
  * Any other exception ends the guest: abort code 15 with the vector.
+ *
+ * Interrupts are handled on the stack in use, by whatever guest_irq_install
+ * was told to call for their vector; one without a handler ends the guest as
+ * an exception does.
  */
 #ifndef GUEST_SAMPLES_GUEST_TRAP_H
 #define GUEST_SAMPLES_GUEST_TRAP_H
@@ -33,7 +37,18 @@ struct trap_frame {
     uintptr_t vector, error, ip;
 };
 
-/* Called by trap_*.S; returns when the page was copied or the stack grown. */
+/* Vectors behind the exceptions: as many as the two PICs have lines. */
+#define IRQ_VECTOR_FIRST 32
+#define IRQ_VECTORS_N    16
+
+/*
+ * Call `fn` when an interrupt with that vector, IRQ_VECTOR_FIRST or one of the
+ * next IRQ_VECTORS_N - 1, arrives. It runs with interrupts off and sends the
+ * EOI itself; NULL takes the handler away.
+ */
+void guest_irq_install(unsigned vector, void (*fn)(void));
+
+/* Called by trap_*.S; returns when the page was copied, the stack grown or the interrupt handled. */
 void guest_trap(const struct trap_frame *frame);
 
 #endif

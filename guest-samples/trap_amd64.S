@@ -1,13 +1,16 @@
-/* Exception entries of an amd64 guest, all on the IST stack. */
+/* Exception and interrupt entries of an amd64 guest: exceptions on the IST stack, interrupts on the one in use. */
 
 .section .text
 
-/* trap_entries + vector * trap_entries_step; vectors 8, 10-14, 17, 21, 29, 30 come with an error code. */
+/*
+ * trap_entries + vector * trap_entries_step, for exceptions and the 16 interrupts of the PICs behind
+ * them; vectors 8, 10-14, 17, 21, 29, 30 come with an error code.
+ */
 .balign 16
 .globl trap_entries
 trap_entries:
 .set vector, 0
-.rept 32
+.rept 48
     .balign 16
     .if !(vector == 8 || (vector >= 10 && vector <= 14) || vector == 17 || vector == 21 || vector == 29 || vector == 30)
     push    $0

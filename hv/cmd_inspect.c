@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "hv/cmd.h"
+#include "hv/counter.h"
 #include "hv/load.h"
 #include "mem/guest_abi.h"
 #include "mem/num.h"
@@ -40,7 +41,7 @@ static unsigned make_rows(const struct layout *l, struct row r[ROWS_MAX])
     r[n++] = make_row(l, "page tables", AREA_SCRATCH, l->pt_off, l->pt_len);
     r[n++] = make_row(l, "free", AREA_SCRATCH, l->free_off, host_page - l->free_off);
     r[n++] = make_row(l, "host page", AREA_SCRATCH, host_page, PAGE_LEN);
-    r[n++] = make_row(l, "counter page", AREA_SCRATCH, host_page + PAGE_LEN, PAGE_LEN);
+    r[n++] = make_row(l, counter_page_name, AREA_SCRATCH, host_page + PAGE_LEN, PAGE_LEN);
     r[n++] = make_row(l, "stack, words", AREA_SCRATCH, host_page + 2 * PAGE_LEN, PAGE_LEN);
     return n;
 }

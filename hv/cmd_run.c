@@ -43,6 +43,18 @@ static void end_call_error(const char *name, const struct msg_result *r, struct 
     out->status = out->why.status;
 }
 
+/* A counter that is not intact says more than whatever else the guest came to. */
+static void check_counter(struct vm *vm, const struct options *o, struct outcome *out)
+{
+    struct err why;
+
+    if (counter_is_intact(vm, o, &why))
+        return;
+    out->reason = why.status == STATUS_FAULTED ? REASON_FAULTED : REASON_ERROR;
+    out->why = why;
+    out->status = why.status;
+}
+
 /* Make the calls in order; the first that does not return a value is the last. */
 static int make_calls(const struct run_env *env, const struct options *o, struct outcome *out, struct text *calls,
                       struct err *e)
@@ -61,6 +73,7 @@ static int make_calls(const struct run_env *env, const struct options *o, struct
         memcpy(call.params, spec->params, spec->params_n * sizeof(spec->params[0]));
         if (call_guest(env, &call, &result, out, e) != 0)
             return -1;
+        check_counter(env->vm, o, out);
         if (out->reason != REASON_ENDED)
             return 0;
         text_add(calls, "%s", i != 0 ? "," : "");
@@ -80,13 +93,9 @@ static int run_guest(const struct run_env *env, const struct options *o, struct 
 
     if (vm_restore(vm, e) != 0 || counter_publish(vm, o, e) != 0 || run_init(env, out, e) != 0)
         return -1;
+    check_counter(vm, o, out);
     if (out->reason == REASON_ENDED && make_calls(env, o, out, calls, e) != 0)
         return -1;
-    if (out->reason == REASON_ENDED && !counter_is_intact(vm, o)) {
-        out->reason = REASON_FAULTED;
-        err_set(&out->why, STATUS_FAULTED, "guest: the boot stack grew into the guest counter (canary lost)");
-        out->status = out->why.status;
-    }
     if (o->core != NULL && out->registers != REGISTERS_NONE &&
         (out->reason == REASON_FAULTED || out->reason == REASON_ABORTED))
         return core_write(vm, &out->regs, &out->sregs, o->core, e);
@@ -115,13 +124,14 @@ static int run_snapshot(const struct options *o, int kvm_fd, const struct snapsh
     if (stop_open(&stop, e) != 0)
         return -1;
     console_init(&console, STDOUT_FILENO, &stop);
-    console_init(&log, STDERR_FILENO, &stop);
+    console_init(&log, o->log_fd, &stop);
     host.console = &console;
     host.stop = &stop;
     result = vm_open(&vm, kvm_fd, snap, &vo, e);
     if (result == 0) {
         *out = run_outcome(&vm);
         result = run_guest(&env, o, out, calls, e);
+        counter_close();
         vm_close(&vm);
     }
     stop_close(&stop);
@@ -135,7 +145,9 @@ int cmd_run(const struct options *o, struct outcome *out, struct text *calls, st
 
     if (load_snapshot(o, &snap, e) != 0)
         return -1;
-    result = kvm_open(&kvm_fd, e);
+    result = counter_check(o, snap.kind, e);
+    if (result == 0)
+        result = kvm_open(&kvm_fd, e);
     if (result == 0) {
         result = run_snapshot(o, kvm_fd, &snap, out, calls, e);
         close(kvm_fd);

@@ -147,8 +147,7 @@ static bool page_is_zero(const uint8_t *page)
     return true;
 }
 
-/* Write the bytes at `pa`, which are all memory, but for the pages of zeros among them: those become holes.
- */
+/* Write the bytes at `pa`; pages of zeros among them become holes. */
 static int write_memory(const struct core *c, uint64_t pa, uint64_t len, uint64_t off)
 {
     const struct gmem *m = c->vm->mem;
@@ -158,8 +157,8 @@ static int write_memory(const struct core *c, uint64_t pa, uint64_t len, uint64_
         const uint8_t *from = gmem_span(m, gpa_make(pa + at), PAGE_LEN);
         uint64_t n = 0;
 
-        while (at + n < len && n < WRITE_MAX && gmem_span(m, gpa_make(pa + at + n), PAGE_LEN) == from + n &&
-               !page_is_zero(from + n))
+        while (from != NULL && at + n < len && n < WRITE_MAX &&
+               gmem_span(m, gpa_make(pa + at + n), PAGE_LEN) == from + n && !page_is_zero(from + n))
             n += PAGE_LEN;
         if (n == 0) {
             at += PAGE_LEN;

@@ -40,6 +40,7 @@ struct options {
     const char *report; /* FILE or fd:N, NULL = none */
     const char *core;   /* FILE, NULL = none */
     unsigned log_filter; /* 0 off, 1 error .. 5 trace */
+    int log_fd;          /* where log records go; main's choice */
     struct call_spec *calls;
     unsigned calls_n;
     struct host_functions host; /* only the commands are filled in */

@@ -20,9 +20,9 @@
 #include "hv/text.h"
 #include "mem/error.h"
 
-#define VMM_VERSION      "0.1"
-#define GUEST_ABI        "0.15"
-#define OPTIONS_MAX      64
+#define VMM_VERSION "0.1"
+#define GUEST_ABI   "0.15"
+#define OPTIONS_MAX 64
 
 static const struct {
     const char *name;
@@ -99,13 +99,14 @@ static int help(void)
     text_add(&t, "usage: vmm COMMAND [OPTION...] [IMAGE]\n"
                  "       vmm --version | --help\n\n");
     for (i = 0; i < COMMANDS_N; i++) {
-        text_add(&t, "  vmm %s%s\n      %s\n", commands[i].name, commands[i].takes_image ? " [OPTION...] IMAGE" : " [OPTION...]",
-                 commands[i].help);
+        text_add(&t, "  vmm %s%s\n      %s\n", commands[i].name,
+                 commands[i].takes_image ? " [OPTION...] IMAGE" : " [OPTION...]", commands[i].help);
         add_command_help(&t, commands[i].bit);
     }
-    text_add(&t, "\nSizes end in K, M or G. Exit status: the guest's own; 0 ended, 64 usage, 77 this host cannot\n"
-                 "run it, 124 time limit, 125 host failure, 126 image refused, 127 no such file, 130 SIGINT,\n"
-                 "134 guest aborted, 139 guest faulted, 143 SIGTERM.\n");
+    text_add(
+        &t, "\nSizes end in K, M or G. Exit status: the guest's own; 0 ended, 64 usage, 77 this host cannot\n"
+            "run it, 124 time limit, 125 host failure, 126 image refused, 127 no such file, 130 SIGINT,\n"
+            "134 guest aborted, 139 guest faulted, 143 SIGTERM.\n");
     return print_answer(&t, 0);
 }
 
@@ -118,7 +119,8 @@ static int version(void)
 }
 
 /* The rows that `bit` takes, as getopt wants them; the index into `rows` is the option's value. */
-static unsigned collect_rows(unsigned bit, const struct option_row *rows[OPTIONS_MAX], struct option longs[OPTIONS_MAX + 1])
+static unsigned collect_rows(unsigned bit, const struct option_row *rows[OPTIONS_MAX],
+                             struct option longs[OPTIONS_MAX + 1])
 {
     const struct option_row *r;
     unsigned n = 0, i;
@@ -286,7 +288,9 @@ int main(int argc, char **argv)
         main_pid1(argc, argv);
     o.log_fd = STDERR_FILENO;
     fill_standard_descriptors();
+    /* A reader that left and a file size limit are errors of a write, which says so. */
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN);
     if (argc < 2) {
         err_set(&e, STATUS_USAGE, "no command given");
         err_hint(&e, "vmm --help lists the commands");

@@ -75,11 +75,13 @@ static int build_tables(const struct guest_kind *k, const struct layout *l, uint
     if (build_init(&b, k->geom, tables, layout_gpa(l, AREA_SCRATCH, l->pt_off), l->pt_len, e) != 0)
         return -1;
     for (i = 0; i < sizeof(row) / sizeof(row[0]); i++)
-        if (row[i].len != 0 && build_map(&b, layout_gva(l, row[i].area, row[i].off),
-                                         layout_gpa(l, row[i].area, row[i].off), row[i].len, row[i].rights, e) != 0)
+        if (row[i].len != 0 &&
+            build_map(&b, layout_gva(l, row[i].area, row[i].off), layout_gpa(l, row[i].area, row[i].off),
+                      row[i].len, row[i].rights, e) != 0)
             return -1;
     if (build_used(&b) != l->pt_len)
-        return err_set(e, STATUS_HOST, "layout: page tables have another size than planned (%" PRIu64 ", %" PRIu64 ")",
+        return err_set(e, STATUS_HOST,
+                       "layout: page tables have another size than planned (%" PRIu64 ", %" PRIu64 ")",
                        build_used(&b), l->pt_len);
     return 0;
 }
@@ -88,7 +90,7 @@ int image_build(const uint8_t *file, uint64_t file_len, const char *name, const 
                 struct snapshot *out, struct err *e)
 {
     struct snapshot s = {0};
-    struct elf_image elf;
+    struct elf_image elf = {.segments_n = 0};
     const struct layout *l = &s.plan;
     int result = -1;
 

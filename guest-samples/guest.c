@@ -9,26 +9,26 @@
 #define INDEX_BITS 9
 #define PHYS_TOP   AMD64_PHYS_TOP
 typedef uint64_t entry_word;
-#define ENTRY_ADDR   0x000ffffffffff000
-#define TABLE_FLAGS  0x23
-#define CR0_PG_BIT   0x80000000u
+#define ENTRY_ADDR    0x000ffffffffff000
+#define TABLE_FLAGS   0x23
+#define CR0_PG_BIT    0x80000000u
 #define STACK_POINTER "rsp"
 #else
-#define LEVELS     2
-#define INDEX_BITS 10
-#define PHYS_TOP   I686_PHYS_TOP
+#define LEVELS        2
+#define INDEX_BITS    10
+#define PHYS_TOP      I686_PHYS_TOP
 typedef uint32_t entry_word;
-#define ENTRY_ADDR   0xfffff000
-#define TABLE_FLAGS  0x27
-#define CR0_PG_BIT   0x80000000u
+#define ENTRY_ADDR    0xfffff000
+#define TABLE_FLAGS   0x27
+#define CR0_PG_BIT    0x80000000u
 #define STACK_POINTER "esp"
 #endif
 
 extern char guest_data_start[], guest_data_end[];
 
 /* Called by start_*.S, or defined there. */
-void guest_start(const uint8_t *peb, uintptr_t seed, uintptr_t page_len, uintptr_t log_filter, uintptr_t boot_stack)
-    __attribute__((noreturn));
+void guest_start(const uint8_t *peb, uintptr_t seed, uintptr_t page_len, uintptr_t log_filter,
+                 uintptr_t boot_stack) __attribute__((noreturn));
 void guest_on_stack(uintptr_t stack, const uint8_t *peb, uintptr_t log_filter, uintptr_t boot_stack)
     __attribute__((noreturn));
 void guest_run(const uint8_t *peb, uintptr_t log_filter, uintptr_t boot_stack) __attribute__((noreturn));
@@ -132,7 +132,7 @@ void guest_print_hex(uint64_t v)
         shift -= 4;
     while (shift != 0) {
         shift -= 4;
-        guest_out(PORT_DEBUG_PRINT, (uint32_t)"0123456789abcdef"[v >> shift & 0xf]);
+        guest_out(PORT_DEBUG_PRINT, (uint32_t) "0123456789abcdef"[v >> shift & 0xf]);
     }
 }
 
@@ -231,8 +231,10 @@ void guest_own_data(void)
             guest_own_page(va);
 }
 
-/* Nothing here may write to .data or .bss: they cannot be written before guest_prepare, nor before the switch. */
-void guest_start(const uint8_t *peb, uintptr_t seed, uintptr_t page_len, uintptr_t log_filter, uintptr_t boot_stack)
+/* Nothing here may write to .data or .bss: they cannot be written before guest_prepare, nor before the
+ * switch. */
+void guest_start(const uint8_t *peb, uintptr_t seed, uintptr_t page_len, uintptr_t log_filter,
+                 uintptr_t boot_stack)
 {
     uintptr_t stack = guest_prepare();
 
@@ -250,7 +252,8 @@ void guest_run(const uint8_t *peb, uintptr_t log_filter, uintptr_t boot_stack)
     the_peb = peb;
     the_log_filter = log_filter;
 #if defined(__x86_64__)
-    /* Calls start on the main stack, which keeps its address; an i686 guest makes its stack anew after a restore. */
+    /* Calls start on the main stack, which keeps its address; an i686 guest makes its stack anew after a
+     * restore. */
     main_stack = guest_main_stack();
     if (main_stack != 0)
         call_stack = main_stack;

@@ -61,7 +61,8 @@ const char *guest_kind(void);
 /* Whether paging is on. */
 bool guest_is_paged(void);
 
-/* Start of scratch, the byte after it (as a sum that may wrap to 0), and its length, as the guest sees them. */
+/* Start of scratch, the byte after it (as a sum that may wrap to 0), and its length, as the guest sees them.
+ */
 uintptr_t guest_scratch(void);
 uintptr_t guest_scratch_top(void);
 uintptr_t guest_scratch_len(void);
@@ -80,7 +81,8 @@ void guest_map(uintptr_t va, uint64_t gpa, uint64_t flags);
 /* The lowest-level entry for `va`, 0 when there is no table for it. */
 uint64_t guest_entry(uintptr_t va);
 
-/* Copy the page of `va` to a fresh one and map that writable; false if its entry does not say copy-on-write. */
+/* Copy the page of `va` to a fresh one and map that writable; false if its entry does not say copy-on-write.
+ */
 bool guest_own_page(uintptr_t va);
 
 /* --- the two flavours of the runtime: guest_plain.c, or guest_trap.c with guest_fn.c ---------------- */

@@ -28,10 +28,10 @@
 #define GUEST_PARAMS_MAX 12
 
 /* Error codes of the ABI that a guest returns. */
-#define GUEST_ERROR_NOT_FOUND   4
-#define GUEST_ERROR_PARAMS_N    5
-#define GUEST_ERROR_PARAM_TYPE  14
-#define GUEST_ERROR_GENERAL     15
+#define GUEST_ERROR_NOT_FOUND  4
+#define GUEST_ERROR_PARAMS_N   5
+#define GUEST_ERROR_PARAM_TYPE 14
+#define GUEST_ERROR_GENERAL    15
 
 struct guest_function {
     const char *name; /* NULL ends the table */

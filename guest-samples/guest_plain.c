@@ -1,4 +1,5 @@
-/* The runtime of a guest without functions: no exceptions are handled, so what it writes is copied at start. */
+/* The runtime of a guest without functions: no exceptions are handled, so what it writes is copied at start.
+ */
 #include "guest-samples/guest.h"
 
 uintptr_t guest_prepare(void)

@@ -8,14 +8,14 @@
 #define VECTOR_PF 14
 
 /* Error code of a page fault, SDM 3A, "Page-Fault Exceptions". */
-#define PF_P    0x01u
-#define PF_W    0x02u
-#define PF_RSVD 0x08u
-#define PF_I    0x10u
+#define PF_P           0x01u
+#define PF_W           0x02u
+#define PF_RSVD        0x08u
+#define PF_I           0x10u
 
-#define SELECTOR_CODE 0x08
-#define SELECTOR_DATA 0x10
-#define SELECTOR_TSS  0x18
+#define SELECTOR_CODE  0x08
+#define SELECTOR_DATA  0x10
+#define SELECTOR_TSS   0x18
 
 #define GATE_INTERRUPT 0x8e /* present, ring 0, 32-bit (i686) or 64-bit interrupt gate */
 
@@ -64,7 +64,8 @@ static void write_gate(volatile uint64_t *gate, unsigned vector)
     gate[1] = entry >> 32;
 }
 
-/* Descriptors are written accessed and, by ltr, busy: nothing writes to these pages after the first snapshot. */
+/* Descriptors are written accessed and, by ltr, busy: nothing writes to these pages after the first snapshot.
+ */
 uintptr_t guest_prepare(void)
 {
     volatile uint64_t *gdt = (volatile uint64_t *)TRAP_TABLES_AT;
@@ -81,7 +82,8 @@ uintptr_t guest_prepare(void)
     guest_map(TRAP_STACK_TOP - GUEST_PAGE_LEN, pages + (uint64_t)2 * GUEST_PAGE_LEN, rw_nx);
     gdt[SELECTOR_CODE / 8] = 0x00af9b000000ffff;
     gdt[SELECTOR_DATA / 8] = 0x00cf93000000ffff;
-    gdt[SELECTOR_TSS / 8] = (TSS_LEN - 1) | (tss & 0xffffff) << 16 | (uint64_t)0x89 << 40 | (tss >> 24 & 0xff) << 56;
+    gdt[SELECTOR_TSS / 8] =
+        (TSS_LEN - 1) | (tss & 0xffffff) << 16 | (uint64_t)0x89 << 40 | (tss >> 24 & 0xff) << 56;
     gdt[SELECTOR_TSS / 8 + 1] = tss >> 32;
     *(volatile uint32_t *)(tss + TSS_IST1) = (uint32_t)(AMD64_VIRT_TOP - SCRATCH_STACK_TOP);
     *(volatile uint32_t *)(tss + TSS_IST1 + 4) = (uint32_t)((AMD64_VIRT_TOP - SCRATCH_STACK_TOP) >> 32);
@@ -128,7 +130,8 @@ uintptr_t guest_prepare(void)
     for (i = 0; i < VECTORS_N; i++) {
         uint64_t entry = entry_of(i);
 
-        idt[i] = (entry & 0xffff) | (uint64_t)SELECTOR_CODE << 16 | (uint64_t)GATE_INTERRUPT << 40 | (entry >> 16) << 48;
+        idt[i] = (entry & 0xffff) | (uint64_t)SELECTOR_CODE << 16 | (uint64_t)GATE_INTERRUPT << 40 |
+                 (entry >> 16) << 48;
     }
     trap_load(&gdtr, &idtr);
     /* From here on a write to a copy-on-write page, such as this variable's, is handled. */
@@ -163,7 +166,7 @@ static void send_hex(uintptr_t v)
 
     for (shift = 8 * sizeof(v); shift != 0;) {
         shift -= 4;
-        guest_abort_byte((uint8_t)"0123456789abcdef"[v >> shift & 0xf]);
+        guest_abort_byte((uint8_t) "0123456789abcdef"[v >> shift & 0xf]);
     }
 }
 

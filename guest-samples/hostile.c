@@ -12,7 +12,7 @@
 #include "mem/guest_abi.h"
 #include "mem/iostack.h"
 
-#define ANSWER 42
+#define ANSWER         42
 
 #define ROOT_ENTRIES_N (GUEST_PAGE_LEN / sizeof(uintptr_t))
 #define ROOT_SELF      (GUEST_PTE_P | GUEST_PTE_RW | GUEST_PTE_A)
@@ -136,7 +136,8 @@ static unsigned port_of(const struct msg_value *a)
     return (unsigned)a[1].bits;
 }
 
-/* A word out of bounds in one way or another; `limit` is the stack's size. False when there is no such variant. */
+/* A word out of bounds in one way or another; `limit` is the stack's size. False when there is no such
+ * variant. */
 static bool bad_word(uint32_t n, uint64_t limit, uint64_t *out)
 {
     const uint64_t words[] = {
@@ -207,7 +208,8 @@ static void output_prefix(const struct msg_value *a, struct msg_result *r)
     unsigned port = port_of(a);
     uint32_t n = variant(a);
     size_t len = push_for(port);
-    const uint32_t prefixes[] = {0, 1, (uint32_t)len - 5, (uint32_t)len - 3, 0x7fffffff, 0xfffffffb, 0xfffffffc, 0xffffffff};
+    const uint32_t prefixes[] = {0,          1,          (uint32_t)len - 5, (uint32_t)len - 3,
+                                 0x7fffffff, 0xfffffffb, 0xfffffffc,        0xffffffff};
 
     if (n >= sizeof(prefixes) / sizeof(prefixes[0])) {
         iostack_reset(output, output_len);
@@ -291,9 +293,14 @@ static void sleep_with_result(const struct msg_value *a, struct msg_result *r)
 
 static void peb_fill(const struct msg_value *a, struct msg_result *r)
 {
+    uintptr_t peb = (uintptr_t)guest_peb();
+
     (void)r;
     push_answer();
-    fill((void *)(uintptr_t)guest_peb(), (uint8_t)variant(a), GUEST_PAGE_LEN);
+    /* Paged kinds see it read-only, which does not keep a guest from another page in its place. */
+    if (guest_is_paged())
+        guest_map(peb, guest_alloc_pages(1), GUEST_PTE_P | GUEST_PTE_RW | GUEST_PTE_A | GUEST_PTE_D);
+    fill((void *)peb, (uint8_t)variant(a), GUEST_PAGE_LEN);
     halt();
 }
 
@@ -338,7 +345,8 @@ static void counter_write(const struct msg_value *a, struct msg_result *r)
     halt();
 }
 
-/* --- page tables and the CPU ------------------------------------------------------------------------------ */
+/* --- page tables and the CPU ------------------------------------------------------------------------------
+ */
 
 static uintptr_t read_cr3(void)
 {
@@ -379,7 +387,10 @@ static void tables(const struct msg_value *a, struct msg_result *r)
     self = read_cr3() | ROOT_SELF;
     push_answer();
     switch (variant(a)) {
-    case 0: fill_root(self, false); halt(); break;
+    case 0:
+        fill_root(self, false);
+        halt();
+        break;
     case 1: /* 512^3 ways to the same page, for a host that looks for the reason of a time limit */
         fill_root(self, false);
         for (;;)
@@ -389,7 +400,10 @@ static void tables(const struct msg_value *a, struct msg_result *r)
     case 4: fill_root(0, true); break;
     case 5: load_cr3(0); break;
     case 6: load_cr3(0x7ffff000); break;
-    case 7: guest_map(0x40000000, 0xc0000000, GUEST_PTE_P | GUEST_PTE_RW); fill((void *)0x40000000, 1, 4); break;
+    case 7:
+        guest_map(0x40000000, 0xc0000000, GUEST_PTE_P | GUEST_PTE_RW);
+        fill((void *)0x40000000, 1, 4);
+        break;
     case 8: /* a page of the snapshot, through a writable entry */
         guest_map(0x40000000, 0x8000, GUEST_PTE_P | GUEST_PTE_RW | GUEST_PTE_A | GUEST_PTE_D);
         fill((void *)0x40000000, 1, 4);
@@ -420,10 +434,11 @@ static void cpu(const struct msg_value *a, struct msg_result *r)
     case 2: __asm__ volatile("jmp *%0" : : "r"((uintptr_t)0)); break;
     case 3: __asm__ volatile("jmp *%0" : : "r"((uintptr_t)0xfff00000)); break;
     case 4: /* paging off, and no memory is touched any more */
-        __asm__ volatile("mov %%cr0, %0\n\tand $0x7fffffff, %k0\n\tmov %0, %%cr0\n\tout %%al, %1\n1:\tcli\n\thlt\n\tjmp 1b"
-                         : "=&r"(cr0)
-                         : "i"(PORT_HALT)
-                         : "memory");
+        __asm__ volatile(
+            "mov %%cr0, %0\n\tand $0x7fffffff, %k0\n\tmov %0, %%cr0\n\tout %%al, %1\n1:\tcli\n\thlt\n\tjmp 1b"
+            : "=&r"(cr0)
+            : "i"(PORT_HALT)
+            : "memory");
         break;
     case 5: __asm__ volatile("wrmsr" : : "c"(0xdeadbeef), "a"(0), "d"(0)); break;
     case 6: __asm__ volatile("wrmsr" : : "c"(0x1b), "a"(0xfee00c00), "d"(0)); break;
@@ -547,7 +562,8 @@ const struct guest_function guest_functions[] = {
     {NULL, 0, {0}, NULL},
 };
 
-/* --- the end of init ---------------------------------------------------------------------------------------- */
+/* --- the end of init
+ * ---------------------------------------------------------------------------------------- */
 
 /* End init with any stack pointer, which only its low 32 bits choose, and any dispatch address. */
 static void end_init(uintptr_t dispatch, uint32_t stack)

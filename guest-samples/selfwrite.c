@@ -11,9 +11,8 @@ static volatile uint32_t data[3] = {1, 2, 3};
 static volatile uint32_t bss[2048];
 
 static volatile uint64_t gdt[3] __attribute__((aligned(8))) = {
-    0,
-    sizeof(uintptr_t) == 8 ? 0x00af9b000000ffff : 0x00cf9b000000ffff, /* code */
-    0x00cf92000000ffff,                                              /* data, not accessed yet */
+    0, sizeof(uintptr_t) == 8 ? 0x00af9b000000ffff : 0x00cf9b000000ffff, /* code */
+    0x00cf92000000ffff,                                                  /* data, not accessed yet */
 };
 
 static void load_gdt(void)

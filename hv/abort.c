@@ -23,27 +23,13 @@ static const char *const code_names[] = {
 };
 
 static const char *const exception_names[] = {
-    [0] = "divide",
-    [1] = "debug",
-    [2] = "NMI",
-    [3] = "breakpoint",
-    [4] = "overflow",
-    [5] = "bound",
-    [6] = "opcode",
-    [7] = "no FPU",
-    [8] = "double fault",
-    [9] = "segment overrun",
-    [10] = "invalid TSS",
-    [11] = "no segment",
-    [12] = "stack",
-    [13] = "protection",
-    [14] = "page fault",
-    [15] = "reserved",
-    [16] = "x87",
-    [17] = "alignment",
-    [18] = "machine check",
-    [19] = "SIMD",
-    [20] = "virtualization",
+    [0] = "divide",          [1] = "debug",        [2] = "NMI",
+    [3] = "breakpoint",      [4] = "overflow",     [5] = "bound",
+    [6] = "opcode",          [7] = "no FPU",       [8] = "double fault",
+    [9] = "segment overrun", [10] = "invalid TSS", [11] = "no segment",
+    [12] = "stack",          [13] = "protection",  [14] = "page fault",
+    [15] = "reserved",       [16] = "x87",         [17] = "alignment",
+    [18] = "machine check",  [19] = "SIMD",        [20] = "virtualization",
     [30] = "security",
 };
 
@@ -93,7 +79,8 @@ void abort_decode(const struct abort_bytes *a, struct abort_info *out)
         if (a->n > 0)
             out->code = a->bytes[0];
         if (a->n > 1)
-            exception = name_of(exception_names, sizeof(exception_names) / sizeof(exception_names[0]), a->bytes[1]);
+            exception =
+                name_of(exception_names, sizeof(exception_names) / sizeof(exception_names[0]), a->bytes[1]);
         if (exception != NULL) {
             out->has_exception = true;
             out->exception = a->bytes[1];

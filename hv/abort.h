@@ -21,8 +21,8 @@ struct abort_info {
     uint8_t code;
     bool has_exception;
     uint8_t exception;
-    const char *code_name;      /* "unknown" for a code the ABI does not name */
-    const char *exception_name; /* "" without one */
+    const char *code_name;        /* "unknown" for a code the ABI does not name */
+    const char *exception_name;   /* "" without one */
     char text[ABORT_LEN_MAX + 1]; /* as sent; may hold any byte but 0xff */
     size_t text_len;
 };

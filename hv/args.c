@@ -36,12 +36,14 @@ int args_size(const char *option, const char *value, uint64_t *bytes, struct err
     bool huge;
 
     if (!digits(value, &n, &huge, &end))
-        return err_set(e, STATUS_USAGE, "--%s: not a size (%s, wanted a number and K, M or G)", option, value);
+        return err_set(e, STATUS_USAGE, "--%s: not a size (%s, wanted a number and K, M or G)", option,
+                       value);
     if (*end == '\0')
         return err_set(e, STATUS_USAGE, "--%s: a size needs a suffix (%s, wanted K, M or G)", option, value);
     suffix = strchr(suffixes, *end);
     if (suffix == NULL || end[1] != '\0')
-        return err_set(e, STATUS_USAGE, "--%s: unknown suffix of a size (%s, wanted K, M or G)", option, value);
+        return err_set(e, STATUS_USAGE, "--%s: unknown suffix of a size (%s, wanted K, M or G)", option,
+                       value);
     unit = (uint64_t)1 << (10 * (suffix - suffixes + 1));
     if (n == 0 && !huge)
         return err_set(e, STATUS_USAGE, "--%s: a size of zero (%s)", option, value);
@@ -62,7 +64,8 @@ int args_duration(const char *option, const char *value, uint64_t *ns, struct er
     unsigned i;
 
     if (!digits(value, &n, &huge, &end))
-        return err_set(e, STATUS_USAGE, "--%s: not a duration (%s, wanted a number and ms, s or m)", option, value);
+        return err_set(e, STATUS_USAGE, "--%s: not a duration (%s, wanted a number and ms, s or m)", option,
+                       value);
     for (i = 0; i < sizeof(units) / sizeof(units[0]); i++) {
         if (strcmp(end, units[i].suffix) != 0)
             continue;

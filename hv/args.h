@@ -1,4 +1,5 @@
-/* Values of command-line options: sizes, durations, numbers. Refusals are STATUS_USAGE and name the option. */
+/* Values of command-line options: sizes, durations, numbers. Refusals are STATUS_USAGE and name the option.
+ */
 #ifndef HV_ARGS_H
 #define HV_ARGS_H
 

@@ -15,9 +15,9 @@
 
 #define PROBE_TIME_NS ((uint64_t)5 * 1000000000u)
 
-#define EHDR_MAX 64
-#define PHDR_MAX 56
-#define CODE_OFF 0x100
+#define EHDR_MAX      64
+#define PHDR_MAX      56
+#define CODE_OFF      0x100
 
 /*
  * and esp, -16; out PORT_HALT, al; hlt. In 64-bit code the same bytes clear

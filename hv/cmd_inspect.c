@@ -55,23 +55,27 @@ static void add_text(const struct options *o, const struct guest_kind *k, const 
     uint64_t last = 0;
 
     text_add(out, "%s: %s, %s, entry 0x%" PRIx64 "%s%s\n", o->image, k->name,
-             elf->pie ? "position independent" : "fixed addresses", l->base.v + (elf->entry - elf->vaddr_base),
+             elf->pie ? "position independent" : "fixed addresses",
+             l->base.v + (elf->entry - elf->vaddr_base),
              elf->abi_version[0] != '\0' ? ", built for ABI " : "", elf->abi_version);
-    text_add(out, "%-14s %-*s  %-*s  %10s\n", "", 2 * w + 1, "physical", 2 * w + 1, "as the guest sees it", "size");
+    text_add(out, "%-14s %-*s  %-*s  %10s\n", "", 2 * w + 1, "physical", 2 * w + 1, "as the guest sees it",
+             "size");
     for (i = 0; i < n; i++) {
         if (r[i].len == 0)
             continue;
         if (r[i].gpa != last)
-            text_add(out, "%-14s %0*" PRIx64 "-%0*" PRIx64 "\n", last == 0 ? "(null guard)" : "(nothing)", w, last, w,
-                     r[i].gpa - 1);
-        text_add(out, "%-14s %0*" PRIx64 "-%0*" PRIx64 "  %0*" PRIx64 "-%0*" PRIx64 "  %9" PRIu64 "K\n", r[i].name, w,
-                 r[i].gpa, w, r[i].gpa + r[i].len - 1, w, r[i].seen, w, r[i].seen + r[i].len - 1, r[i].len >> 10);
+            text_add(out, "%-14s %0*" PRIx64 "-%0*" PRIx64 "\n", last == 0 ? "(null guard)" : "(nothing)", w,
+                     last, w, r[i].gpa - 1);
+        text_add(out, "%-14s %0*" PRIx64 "-%0*" PRIx64 "  %0*" PRIx64 "-%0*" PRIx64 "  %9" PRIu64 "K\n",
+                 r[i].name, w, r[i].gpa, w, r[i].gpa + r[i].len - 1, w, r[i].seen, w,
+                 r[i].seen + r[i].len - 1, r[i].len >> 10);
         last = r[i].gpa + r[i].len;
     }
     if (o->irqchip == IRQCHIP_ON)
         text_add(out, "%-14s %0*x-%0*" PRIx64 "  (owned by KVM)\n", "APIC page", w, APIC_ACCESS_PAGE, w,
                  APIC_ACCESS_PAGE + PAGE_LEN - 1);
-    text_add(out, "scratch: %" PRIu64 "K, largest that fits %" PRIu64 "K\n", l->sizes.scratch_len >> 10, max >> 10);
+    text_add(out, "scratch: %" PRIu64 "K, largest that fits %" PRIu64 "K\n", l->sizes.scratch_len >> 10,
+             max >> 10);
 }
 
 static void add_json(const struct options *o, const struct guest_kind *k, const struct elf_image *elf,
@@ -83,17 +87,21 @@ static void add_json(const struct options *o, const struct guest_kind *k, const 
 
     text_add(out, "{\"version\":1,\"image\":");
     text_add_json(out, o->image, strlen(o->image));
-    text_add(out, ",\"kind\":\"%s\",\"position_independent\":%s,\"entry\":\"0x%" PRIx64 "\",\"abi_version\":", k->name,
-             elf->pie ? "true" : "false", l->base.v + (elf->entry - elf->vaddr_base));
+    text_add(out, ",\"kind\":\"%s\",\"position_independent\":%s,\"entry\":\"0x%" PRIx64 "\",\"abi_version\":",
+             k->name, elf->pie ? "true" : "false", l->base.v + (elf->entry - elf->vaddr_base));
     text_add_json(out, elf->abi_version, strlen(elf->abi_version));
-    text_add(out, ",\"scratch\":%" PRIu64 ",\"scratch_max\":%" PRIu64 ",\"holes\":[", l->sizes.scratch_len, max);
+    text_add(out, ",\"scratch\":%" PRIu64 ",\"scratch_max\":%" PRIu64 ",\"holes\":[", l->sizes.scratch_len,
+             max);
     if (o->irqchip == IRQCHIP_ON)
-        text_add(out, "{\"name\":\"APIC page\",\"gpa\":\"0x%x\",\"len\":%" PRIu64 "}", APIC_ACCESS_PAGE, PAGE_LEN);
+        text_add(out, "{\"name\":\"APIC page\",\"gpa\":\"0x%x\",\"len\":%" PRIu64 "}", APIC_ACCESS_PAGE,
+                 PAGE_LEN);
     text_add(out, "],\"ranges\":[");
     for (i = 0; i < n; i++) {
         if (r[i].len == 0)
             continue;
-        text_add(out, "%s{\"name\":\"%s\",\"gpa\":\"0x%" PRIx64 "\",\"seen\":\"0x%" PRIx64 "\",\"len\":%" PRIu64 "}",
+        text_add(out,
+                 "%s{\"name\":\"%s\",\"gpa\":\"0x%" PRIx64 "\",\"seen\":\"0x%" PRIx64 "\",\"len\":%" PRIu64
+                 "}",
                  first ? "" : ",", r[i].name, r[i].gpa, r[i].seen, r[i].len);
         first = false;
     }

@@ -56,8 +56,8 @@ static void check_counter(struct vm *vm, const struct options *o, struct outcome
 }
 
 /* Make the calls in order; the first that does not return a value is the last. */
-static int make_calls(const struct run_env *env, const struct options *o, struct outcome *out, struct text *calls,
-                      struct err *e)
+static int make_calls(const struct run_env *env, const struct options *o, struct outcome *out,
+                      struct text *calls, struct err *e)
 {
     unsigned i;
 
@@ -86,8 +86,8 @@ static int make_calls(const struct run_env *env, const struct options *o, struct
     return 0;
 }
 
-static int run_guest(const struct run_env *env, const struct options *o, struct outcome *out, struct text *calls,
-                     struct err *e)
+static int run_guest(const struct run_env *env, const struct options *o, struct outcome *out,
+                     struct text *calls, struct err *e)
 {
     struct vm *vm = env->vm;
 
@@ -96,9 +96,11 @@ static int run_guest(const struct run_env *env, const struct options *o, struct 
     check_counter(vm, o, out);
     if (out->reason == REASON_ENDED && make_calls(env, o, out, calls, e) != 0)
         return -1;
+    /* A core that cannot be written takes nothing from what the guest came to. */
     if (o->core != NULL && out->registers != REGISTERS_NONE &&
-        (out->reason == REASON_FAULTED || out->reason == REASON_ABORTED))
-        return core_write(vm, &out->regs, &out->sregs, o->core, e);
+        (out->reason == REASON_FAULTED || out->reason == REASON_ABORTED) &&
+        core_write(vm, &out->regs, &out->sregs, o->core, &out->no_core) != 0)
+        out->status = out->no_core.status;
     return 0;
 }
 
@@ -143,6 +145,8 @@ int cmd_run(const struct options *o, struct outcome *out, struct text *calls, st
     struct snapshot snap;
     int kvm_fd, result;
 
+    if (o->core != NULL && core_check_path(o->core, e) != 0)
+        return -1;
     if (load_snapshot(o, &snap, e) != 0)
         return -1;
     result = counter_check(o, snap.kind, e);

@@ -21,8 +21,6 @@
 #include "mem/num.h"
 #include "paging/walk.h"
 
-#define CR4_LA57  0x00001000u /* 57-bit linear addresses: five levels of tables */
-
 #define NOTES_OFF 64u
 #define DATA_OFF  PAGE_LEN
 #define WRITE_MAX ((uint64_t)1 << 20) /* bytes written at once */

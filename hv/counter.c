@@ -31,7 +31,8 @@ static int set_counter(struct options *o, const char *v, struct err *e)
 }
 
 const struct option_row counter_option_rows[] = {
-    {"counter", CMD_RUN, "N", "value of the guest counter; SIGUSR1 counts up, SIGUSR2 down", false, set_counter},
+    {"counter", CMD_RUN, "N", "value of the guest counter; SIGUSR1 counts up, SIGUSR2 down", false,
+     set_counter},
     {NULL, 0, NULL, NULL, false, NULL},
 };
 
@@ -50,8 +51,8 @@ int counter_check(const struct options *o, const struct guest_kind *kind, struct
 {
     if (!o->counter_given || o->counter <= value_max(kind))
         return 0;
-    return err_set(e, STATUS_USAGE, "--counter: too large for %s guests (%" PRIu64 ", at most %" PRIu64 ")", kind->name,
-                   o->counter, value_max(kind));
+    return err_set(e, STATUS_USAGE, "--counter: too large for %s guests (%" PRIu64 ", at most %" PRIu64 ")",
+                   kind->name, o->counter, value_max(kind));
 }
 
 /* One aligned 8-byte store: a guest never sees half a value (the host is little-endian x86-64). */
@@ -117,7 +118,8 @@ bool counter_is_intact(struct vm *vm, const struct options *o, struct err *why)
         return false;
     }
     if (counter.out_of_range != 0) {
-        err_set(why, STATUS_HOST, "--counter: a signal would have counted out of its range (at %" PRIu64 ", 0 to %" PRIu64 ")",
+        err_set(why, STATUS_HOST,
+                "--counter: a signal would have counted out of its range (at %" PRIu64 ", 0 to %" PRIu64 ")",
                 counter.value, counter.max);
         return false;
     }

@@ -29,8 +29,9 @@ static int read_exactly(int fd, const char *path, uint8_t *out, uint64_t len, st
             return err_set_errno(e, STATUS_IMAGE, errnum, "%s: cannot read", path);
         }
         if (n == 0)
-            return err_set(e, STATUS_IMAGE, "%s: shrank while it was read (%" PRIu64 " bytes, %" PRIu64 " wanted)",
-                           path, done, len);
+            return err_set(e, STATUS_IMAGE,
+                           "%s: shrank while it was read (%" PRIu64 " bytes, %" PRIu64 " wanted)", path, done,
+                           len);
         done += (uint64_t)n;
     }
     return 0;
@@ -51,8 +52,10 @@ static int read_open(int fd, const char *path, uint64_t max, struct file *out, s
         return err_set(e, STATUS_IMAGE, "%s: not a regular file", path);
     f.len = (uint64_t)st.st_size;
     if (f.len > max || !num_page_up(f.len, &map_len))
-        return err_set(e, STATUS_IMAGE, "%s: too large (%" PRIu64 " bytes, at most %" PRIu64 ")", path, f.len, max);
-    if (f.len != 0 && (region_map(&f.map, map_len, e) != 0 || read_exactly(fd, path, f.map.base, f.len, e) != 0)) {
+        return err_set(e, STATUS_IMAGE, "%s: too large (%" PRIu64 " bytes, at most %" PRIu64 ")", path, f.len,
+                       max);
+    if (f.len != 0 &&
+        (region_map(&f.map, map_len, e) != 0 || read_exactly(fd, path, f.map.base, f.len, e) != 0)) {
         file_free(&f);
         return -1;
     }

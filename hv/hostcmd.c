@@ -41,7 +41,8 @@ static bool split(char *line, char *words[HOSTCMD_WORDS_MAX + 1])
     return n != 0;
 }
 
-/* The child gets its own process group, default SIGPIPE and no descriptor beyond 2: ours are close-on-exec. */
+/* The child gets its own process group, default SIGPIPE and no descriptor beyond 2: ours are close-on-exec.
+ */
 static int spawn(char *const words[], int in, int out, pid_t *pid)
 {
     posix_spawn_file_actions_t actions;
@@ -52,6 +53,7 @@ static int spawn(char *const words[], int in, int out, pid_t *pid)
     sigemptyset(&none);
     sigemptyset(&defaults);
     sigaddset(&defaults, SIGPIPE);
+    sigaddset(&defaults, SIGXFSZ);
     posix_spawn_file_actions_init(&actions);
     posix_spawnattr_init(&attr);
     posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK);
@@ -74,7 +76,8 @@ static int start(const char *command, struct child *out, struct err *why)
     struct child c;
 
     if (strlen(command) >= sizeof(line))
-        return err_set(why, STATUS_HOST, "command is too long (%zu bytes, at most %zu)", strlen(command), sizeof(line) - 1);
+        return err_set(why, STATUS_HOST, "command is too long (%zu bytes, at most %zu)", strlen(command),
+                       sizeof(line) - 1);
     memcpy(line, command, strlen(command) + 1);
     if (!split(line, words))
         return err_set(why, STATUS_HOST, "command has no word, or more than %d", HOSTCMD_WORDS_MAX);
@@ -131,8 +134,8 @@ static bool drain(struct child *c, struct text *out)
 }
 
 /* Move bytes both ways until its output ends. */
-static enum hostcmd_end talk(struct child *c, const uint8_t *input, size_t len, const struct stop *stop, struct text *out,
-                             struct err *why)
+static enum hostcmd_end talk(struct child *c, const uint8_t *input, size_t len, const struct stop *stop,
+                             struct text *out, struct err *why)
 {
     size_t given = 0;
 
@@ -155,7 +158,8 @@ static enum hostcmd_end talk(struct child *c, const uint8_t *input, size_t len, 
     return HOSTCMD_OK;
 }
 
-/* It has closed its output: what is left is that it ends, for which a stop is the only limit. Not reaped yet. */
+/* It has closed its output: what is left is that it ends, for which a stop is the only limit. Not reaped yet.
+ */
 static enum hostcmd_end await_end(const struct child *c, const struct stop *stop)
 {
     siginfo_t info;
@@ -166,8 +170,8 @@ static enum hostcmd_end await_end(const struct child *c, const struct stop *stop
     return HOSTCMD_OK;
 }
 
-enum hostcmd_end hostcmd_run(const char *command, const uint8_t *input, size_t input_len, const struct stop *stop,
-                             struct text *out, struct err *why)
+enum hostcmd_end hostcmd_run(const char *command, const uint8_t *input, size_t input_len,
+                             const struct stop *stop, struct text *out, struct err *why)
 {
     enum hostcmd_end end;
     struct child c;

@@ -27,7 +27,7 @@ enum hostcmd_end {
  * has no slash. Its whole process group is killed when a stop comes, and when
  * it leaves something running behind. `out` receives what it wrote.
  */
-enum hostcmd_end hostcmd_run(const char *command, const uint8_t *input, size_t input_len, const struct stop *stop,
-                             struct text *out, struct err *why);
+enum hostcmd_end hostcmd_run(const char *command, const uint8_t *input, size_t input_len,
+                             const struct stop *stop, struct text *out, struct err *why);
 
 #endif

@@ -63,8 +63,8 @@ static int host_time(const struct host_functions *f, const struct msg_call *call
     return 0;
 }
 
-static int host_random_bytes(const struct host_functions *f, const struct msg_call *call, struct msg_result *out,
-                             struct text *storage, struct err *e)
+static int host_random_bytes(const struct host_functions *f, const struct msg_call *call,
+                             struct msg_result *out, struct text *storage, struct err *e)
 {
     uint8_t chunk[256];
     uint64_t left;
@@ -97,7 +97,8 @@ static const struct {
 #define BUILT_IN_N (sizeof(built_in) / sizeof(built_in[0]))
 
 /* What the command wrote becomes a value of the type the guest expects. */
-static int result_of_output(enum msg_type type, struct text *output, struct msg_result *out, struct text *storage)
+static int result_of_output(enum msg_type type, struct text *output, struct msg_result *out,
+                            struct text *storage)
 {
     struct text parsed = TEXT_EMPTY;
     struct msg_value v;
@@ -130,8 +131,8 @@ static int result_of_output(enum msg_type type, struct text *output, struct msg_
     return 0;
 }
 
-static int run_command(const struct host_functions *f, const struct host_command *c, const struct msg_call *call,
-                       struct msg_result *out, struct text *storage)
+static int run_command(const struct host_functions *f, const struct host_command *c,
+                       const struct msg_call *call, struct msg_result *out, struct text *storage)
 {
     struct text input = TEXT_EMPTY, output = TEXT_EMPTY;
     struct err why;
@@ -193,6 +194,7 @@ int hostfn_add(struct host_functions *f, const char *spec, struct err *e)
             return err_set(e, STATUS_USAGE, "--host-fn: %.*s given twice", (int)len, spec);
     if (f->commands_n == HOST_COMMANDS_MAX)
         return err_set(e, STATUS_USAGE, "--host-fn: too many (at most %d)", HOST_COMMANDS_MAX);
-    f->commands[f->commands_n++] = (struct host_command){.name = spec, .name_len = len, .command = equals + 1};
+    f->commands[f->commands_n++] =
+        (struct host_command){.name = spec, .name_len = len, .command = equals + 1};
     return 0;
 }

@@ -19,8 +19,8 @@
 #include "mem/error.h"
 #include "mem/message.h"
 
-#define HOST_COMMANDS_MAX 32
-#define HOST_RANDOM_MAX   65536u
+#define HOST_COMMANDS_MAX         32
+#define HOST_RANDOM_MAX           65536u
 
 #define GUEST_ERROR_HOST_FUNCTION 17
 

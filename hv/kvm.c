@@ -50,8 +50,9 @@ static int open_failed(int errnum, struct err *e)
     if (errnum == ENOENT && access("/sys/module/kvm", F_OK) == 0)
         return err_hint(e, "kvm is loaded but its device node is missing: mount devtmpfs on /dev");
     if (errnum == ENOENT || errnum == ENXIO || errnum == ENODEV)
-        return err_hint(e, "load kvm_intel or kvm_amd; in a virtual machine turn on nested virtualisation first, "
-                           "in an initramfs mount devtmpfs on /dev");
+        return err_hint(
+            e, "load kvm_intel or kvm_amd; in a virtual machine turn on nested virtualisation first, "
+               "in an initramfs mount devtmpfs on /dev");
     if (errnum == EACCES || errnum == EPERM)
         return err_hint(e, "add this user to the group that owns %s (often kvm), or chmod 0666 %s", KVM_PATH,
                         KVM_PATH);
@@ -75,7 +76,8 @@ int kvm_open(int *out, struct err *e)
     }
     if (version != KVM_API_VERSION) {
         close(fd);
-        return err_set(e, STATUS_UNSUPPORTED, "kvm: wrong API version (%d, %d wanted)", version, KVM_API_VERSION);
+        return err_set(e, STATUS_UNSUPPORTED, "kvm: wrong API version (%d, %d wanted)", version,
+                       KVM_API_VERSION);
     }
     for (i = 0; i < sizeof(caps_needed) / sizeof(caps_needed[0]); i++) {
         if (ioctl(fd, KVM_CHECK_EXTENSION, caps_needed[i].cap) <= 0) {
@@ -130,6 +132,34 @@ out:
     return result;
 }
 
+/* The interrupt controllers of a machine: the two PICs, the IOAPIC and the vCPU's local APIC. */
+static const uint32_t chip_ids[] = {KVM_IRQCHIP_PIC_MASTER, KVM_IRQCHIP_PIC_SLAVE, KVM_IRQCHIP_IOAPIC};
+
+#define CHIPS_N (sizeof(chip_ids) / sizeof(chip_ids[0]))
+
+struct irqchip_state {
+    struct kvm_irqchip chips[CHIPS_N];
+    struct kvm_lapic_state lapic;
+};
+
+/* Note what they are like before any guest has seen them. */
+static int note_irqchip(struct machine *m, struct err *e)
+{
+    unsigned i;
+
+    m->irqchip = calloc(1, sizeof(*m->irqchip));
+    if (m->irqchip == NULL)
+        return err_set_errno(e, STATUS_HOST, ENOMEM, "host memory: interrupt controllers");
+    for (i = 0; i < CHIPS_N; i++) {
+        m->irqchip->chips[i].chip_id = chip_ids[i];
+        if (ioctl(m->vm_fd, KVM_GET_IRQCHIP, &m->irqchip->chips[i]) != 0)
+            return call_failed("KVM_GET_IRQCHIP", errno, e);
+    }
+    if (ioctl(m->vcpu_fd, KVM_GET_LAPIC, &m->irqchip->lapic) != 0)
+        return call_failed("KVM_GET_LAPIC", errno, e);
+    return 0;
+}
+
 int machine_open(struct machine *m, int kvm_fd, const struct machine_options *opt, struct err *e)
 {
     struct machine n = MACHINE_CLOSED;
@@ -176,7 +206,7 @@ int machine_open(struct machine *m, int kvm_fd, const struct machine_options *op
     }
     n.run = (struct kvm_run *)run;
     n.run_len = (uint64_t)run_len;
-    if (set_cpuid(&n, kvm_fd, opt, e) != 0)
+    if (set_cpuid(&n, kvm_fd, opt, e) != 0 || (opt->irqchip && note_irqchip(&n, e) != 0))
         goto fail;
     *m = n;
     return 0;
@@ -193,6 +223,7 @@ void machine_close(struct machine *m)
         close(m->vcpu_fd);
     if (m->vm_fd >= 0)
         close(m->vm_fd);
+    free(m->irqchip);
     *m = MACHINE_CLOSED;
 }
 
@@ -288,7 +319,8 @@ int machine_set_sregs(struct machine *m, const struct cpu_sregs *s, struct err *
         return -1;
     if ((s->cr0 & CR0_PG) != 0 && (s->efer & EFER_LME) == 0 && (back.cr0 & CR0_PG) == 0) {
         err_set(e, STATUS_UNSUPPORTED,
-                "kvm: this host's KVM does not do 32-bit paging (CR0 0x%" PRIx64 " written, 0x%" PRIx64 " read back)",
+                "kvm: this host's KVM does not do 32-bit paging (CR0 0x%" PRIx64 " written, 0x%" PRIx64
+                " read back)",
                 s->cr0, back.cr0);
         return err_hint(e, "run it on a host with VT-x or AMD-V, or under QEMU with nested virtualisation");
     }
@@ -331,9 +363,24 @@ int machine_get_sregs(struct machine *m, struct cpu_sregs *s, struct err *e)
 int machine_set_regs(struct machine *m, const struct cpu_regs *r, struct err *e)
 {
     struct kvm_regs k = {
-        .rax = r->rax, .rbx = r->rbx, .rcx = r->rcx, .rdx = r->rdx, .rsi = r->rsi, .rdi = r->rdi,
-        .rsp = r->rsp, .rbp = r->rbp, .r8 = r->r8,   .r9 = r->r9,   .r10 = r->r10, .r11 = r->r11,
-        .r12 = r->r12, .r13 = r->r13, .r14 = r->r14, .r15 = r->r15, .rip = r->rip, .rflags = r->rflags,
+        .rax = r->rax,
+        .rbx = r->rbx,
+        .rcx = r->rcx,
+        .rdx = r->rdx,
+        .rsi = r->rsi,
+        .rdi = r->rdi,
+        .rsp = r->rsp,
+        .rbp = r->rbp,
+        .r8 = r->r8,
+        .r9 = r->r9,
+        .r10 = r->r10,
+        .r11 = r->r11,
+        .r12 = r->r12,
+        .r13 = r->r13,
+        .r14 = r->r14,
+        .r15 = r->r15,
+        .rip = r->rip,
+        .rflags = r->rflags,
     };
 
     if (ioctl(m->vcpu_fd, KVM_SET_REGS, &k) != 0)
@@ -348,9 +395,24 @@ int machine_get_regs(struct machine *m, struct cpu_regs *r, struct err *e)
     if (ioctl(m->vcpu_fd, KVM_GET_REGS, &k) != 0)
         return call_failed("KVM_GET_REGS", errno, e);
     *r = (struct cpu_regs){
-        .rax = k.rax, .rbx = k.rbx, .rcx = k.rcx, .rdx = k.rdx, .rsi = k.rsi, .rdi = k.rdi,
-        .rsp = k.rsp, .rbp = k.rbp, .r8 = k.r8,   .r9 = k.r9,   .r10 = k.r10, .r11 = k.r11,
-        .r12 = k.r12, .r13 = k.r13, .r14 = k.r14, .r15 = k.r15, .rip = k.rip, .rflags = k.rflags,
+        .rax = k.rax,
+        .rbx = k.rbx,
+        .rcx = k.rcx,
+        .rdx = k.rdx,
+        .rsi = k.rsi,
+        .rdi = k.rdi,
+        .rsp = k.rsp,
+        .rbp = k.rbp,
+        .r8 = k.r8,
+        .r9 = k.r9,
+        .r10 = k.r10,
+        .r11 = k.r11,
+        .r12 = k.r12,
+        .r13 = k.r13,
+        .r14 = k.r14,
+        .r15 = k.r15,
+        .rip = k.rip,
+        .rflags = k.rflags,
     };
     return 0;
 }
@@ -366,6 +428,27 @@ int machine_reset_fpu(struct machine *m, struct err *e)
     store_le64(area + 512, 3);
     if (ioctl(m->vcpu_fd, KVM_SET_XSAVE, &x) != 0)
         return call_failed("KVM_SET_XSAVE", errno, e);
+    return 0;
+}
+
+int machine_reset_events(struct machine *m, struct err *e)
+{
+    struct kvm_mp_state running = {.mp_state = KVM_MP_STATE_RUNNABLE};
+    /* The flags say which of the zeroes are meant: no pending NMI, no shadow of an sti. */
+    struct kvm_vcpu_events none = {.flags = KVM_VCPUEVENT_VALID_NMI_PENDING | KVM_VCPUEVENT_VALID_SHADOW};
+    unsigned i;
+
+    if (ioctl(m->vcpu_fd, KVM_SET_MP_STATE, &running) != 0)
+        return call_failed("KVM_SET_MP_STATE", errno, e);
+    if (ioctl(m->vcpu_fd, KVM_SET_VCPU_EVENTS, &none) != 0)
+        return call_failed("KVM_SET_VCPU_EVENTS", errno, e);
+    if (m->irqchip == NULL)
+        return 0;
+    for (i = 0; i < CHIPS_N; i++)
+        if (ioctl(m->vm_fd, KVM_SET_IRQCHIP, &m->irqchip->chips[i]) != 0)
+            return call_failed("KVM_SET_IRQCHIP", errno, e);
+    if (ioctl(m->vcpu_fd, KVM_SET_LAPIC, &m->irqchip->lapic) != 0)
+        return call_failed("KVM_SET_LAPIC", errno, e);
     return 0;
 }
 

@@ -17,12 +17,14 @@
 #include "mem/error.h"
 
 struct kvm_run;
+struct irqchip_state;
 
 struct machine {
     int vm_fd, vcpu_fd; /* -1 when closed */
     struct kvm_run *run;
     uint64_t run_len;
     uint32_t slots_max; /* memory slots this KVM offers */
+    struct irqchip_state *irqchip; /* as KVM made it; NULL without one */
 };
 
 struct machine_options {
@@ -60,6 +62,14 @@ int machine_get_regs(struct machine *m, struct cpu_regs *r, struct err *e);
 
 /* x87 and SSE as after reset: FCW 0x37F, MXCSR 0x1F80, all else zero. */
 int machine_reset_fpu(struct machine *m, struct err *e);
+
+/*
+ * A vCPU that runs, with no event on its way to it and its interrupt
+ * controllers as new. A run that was ended in the middle of things leaves one
+ * asleep in HLT, which would sleep on in the next; an interrupt half
+ * delivered; or one in service, behind which no other is let through.
+ */
+int machine_reset_events(struct machine *m, struct err *e);
 
 /*
  * Run until an exit. A signal gives EXIT_INTERRUPTED; so does the next run

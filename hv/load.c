@@ -47,8 +47,8 @@ int load_snapshot(const struct options *o, struct snapshot *out, struct err *e)
     return result;
 }
 
-int load_plan(const struct options *o, struct elf_image *elf, const struct guest_kind **kind, struct layout *plan,
-              struct err *e)
+int load_plan(const struct options *o, struct elf_image *elf, const struct guest_kind **kind,
+              struct layout *plan, struct err *e)
 {
     struct inputs in;
     int result;

@@ -11,7 +11,7 @@
 int load_snapshot(const struct options *o, struct snapshot *out, struct err *e);
 
 /* Decode and plan only. */
-int load_plan(const struct options *o, struct elf_image *elf, const struct guest_kind **kind, struct layout *plan,
-              struct err *e);
+int load_plan(const struct options *o, struct elf_image *elf, const struct guest_kind **kind,
+              struct layout *plan, struct err *e);
 
 #endif

@@ -37,8 +37,8 @@ struct options {
     uint64_t timeout_ns;   /* 0 = none */
     uint64_t counter;
     bool counter_given;
-    const char *report; /* FILE or fd:N, NULL = none */
-    const char *core;   /* FILE, NULL = none */
+    const char *report;  /* FILE or fd:N, NULL = none */
+    const char *core;    /* FILE, NULL = none */
     unsigned log_filter; /* 0 off, 1 error .. 5 trace */
     int log_fd;          /* where log records go; main's choice */
     struct call_spec *calls;
@@ -51,9 +51,9 @@ struct options {
 enum command_bit { CMD_RUN = 1, CMD_DOCTOR = 2, CMD_INSPECT = 4 };
 
 struct option_row {
-    const char *name;   /* without dashes; NULL ends a table */
-    unsigned commands;  /* enum command_bit */
-    const char *value;  /* what the value is called in the help; NULL = takes none */
+    const char *name;  /* without dashes; NULL ends a table */
+    unsigned commands; /* enum command_bit */
+    const char *value; /* what the value is called in the help; NULL = takes none */
     const char *help;
     bool repeatable;
     int (*set)(struct options *o, const char *value, struct err *e);

@@ -39,13 +39,14 @@ static unsigned name_registers(const struct outcome *o, struct named_value v[NAM
         {"ebx", r->rbx}, {"ecx", r->rcx}, {"edx", r->rdx}, {"esi", r->rsi},    {"edi", r->rdi},
     };
     const struct named_value wide[] = {
-        {"rip", r->rip}, {"rsp", r->rsp}, {"rbp", r->rbp}, {"rfl", r->rflags}, {"rax", r->rax}, {"rbx", r->rbx},
-        {"rcx", r->rcx}, {"rdx", r->rdx}, {"rsi", r->rsi}, {"rdi", r->rdi},    {"r8", r->r8},   {"r9", r->r9},
-        {"r10", r->r10}, {"r11", r->r11}, {"r12", r->r12}, {"r13", r->r13},    {"r14", r->r14}, {"r15", r->r15},
+        {"rip", r->rip}, {"rsp", r->rsp}, {"rbp", r->rbp}, {"rfl", r->rflags}, {"rax", r->rax},
+        {"rbx", r->rbx}, {"rcx", r->rcx}, {"rdx", r->rdx}, {"rsi", r->rsi},    {"rdi", r->rdi},
+        {"r8", r->r8},   {"r9", r->r9},   {"r10", r->r10}, {"r11", r->r11},    {"r12", r->r12},
+        {"r13", r->r13}, {"r14", r->r14}, {"r15", r->r15},
     };
     const struct named_value system[] = {
-        {"cr0", o->sregs.cr0}, {"cr2", o->sregs.cr2}, {"cr3", o->sregs.cr3}, {"cr4", o->sregs.cr4},
-        {"cs", o->sregs.cs.selector},
+        {"cr0", o->sregs.cr0}, {"cr2", o->sregs.cr2},        {"cr3", o->sregs.cr3},
+        {"cr4", o->sregs.cr4}, {"cs", o->sregs.cs.selector},
     };
     bool is_wide = o->addr_digits > 8;
     unsigned n = is_wide ? sizeof(wide) / sizeof(wide[0]) : sizeof(narrow) / sizeof(narrow[0]);
@@ -65,29 +66,38 @@ static void add_registers(const struct outcome *o, struct text *out)
                  v[i].value, i % per_line == per_line - 1 || i == n - 1 ? "\n" : "");
 }
 
-void report_text(const struct outcome *o, struct text *out)
+static void add_abort(const struct outcome *o, struct text *out)
 {
-    if (o->reason == REASON_ENDED)
-        return;
-    if (o->reason == REASON_ABORTED) {
-        text_add(out, "vmm: guest: aborted: code %u (%s)", o->abort.code, o->abort.code_name);
-        if (o->abort.has_exception)
-            text_add(out, ", exception %u (%s)", o->abort.exception, o->abort.exception_name);
-        if (o->abort.text_len != 0) {
-            text_add(out, ": ");
-            text_add_escaped(out, o->abort.text, o->abort.text_len);
-        }
-        text_add(out, "\n");
-        return;
+    text_add(out, "vmm: guest: aborted: code %u (%s)", o->abort.code, o->abort.code_name);
+    if (o->abort.has_exception)
+        text_add(out, ", exception %u (%s)", o->abort.exception, o->abort.exception_name);
+    if (o->abort.text_len != 0) {
+        text_add(out, ": ");
+        text_add_escaped(out, o->abort.text, o->abort.text_len);
     }
+    text_add(out, "\n");
+}
+
+static void add_failure(const struct outcome *o, struct text *out)
+{
     report_error(&o->why, out);
     if (o->registers == REGISTERS_SHOWN)
         add_registers(o, out);
     else if (o->registers == REGISTERS_RESET_BY_KVM)
         text_add(out, "  registers: lost, KVM reset them at the shutdown\n");
     if (o->registers != REGISTERS_NONE)
-        text_add(out, "  last exit: %s (%" PRIu64 " in all)\n", o->last_exit[0] != '\0' ? o->last_exit : "none",
-                 o->exits_n);
+        text_add(out, "  last exit: %s (%" PRIu64 " in all)\n",
+                 o->last_exit[0] != '\0' ? o->last_exit : "none", o->exits_n);
+}
+
+void report_text(const struct outcome *o, struct text *out)
+{
+    if (o->reason == REASON_ABORTED)
+        add_abort(o, out);
+    else if (o->reason != REASON_ENDED)
+        add_failure(o, out);
+    if (o->no_core.text[0] != '\0')
+        report_error(&o->no_core, out);
 }
 
 static void add_member(struct text *out, const char *name, const char *value)
@@ -99,8 +109,13 @@ static void add_member(struct text *out, const char *name, const char *value)
 void report_json(const struct outcome *o, const struct text *calls, struct text *out)
 {
     static const char *const reasons[] = {
-        [REASON_ENDED] = "ended", [REASON_CALL_ERROR] = "call-error",     [REASON_ABORTED] = "aborted", [REASON_FAULTED] = "faulted",
-        [REASON_TIMEOUT] = "timeout", [REASON_SIGNAL] = "signal",   [REASON_UNSUPPORTED] = "unsupported",
+        [REASON_ENDED] = "ended",
+        [REASON_CALL_ERROR] = "call-error",
+        [REASON_ABORTED] = "aborted",
+        [REASON_FAULTED] = "faulted",
+        [REASON_TIMEOUT] = "timeout",
+        [REASON_SIGNAL] = "signal",
+        [REASON_UNSUPPORTED] = "unsupported",
         [REASON_ERROR] = "error",
     };
     bool has_error = o->reason != REASON_ENDED && o->reason != REASON_ABORTED;
@@ -138,6 +153,8 @@ void report_json(const struct outcome *o, const struct text *calls, struct text 
     }
     if (o->last_exit[0] != '\0')
         add_member(out, "last_exit", o->last_exit);
+    if (o->no_core.text[0] != '\0')
+        add_member(out, "no_core", o->no_core.text);
     if (calls->len != 0)
         text_add(out, ",\"calls\":[%s]", calls->s);
     text_add(out, ",\"exits\":%" PRIu64 ",\"ran_us\":%" PRIu64 "}\n", o->exits_n, o->ran_ns / 1000);

@@ -31,8 +31,9 @@ enum registers { REGISTERS_NONE, REGISTERS_SHOWN, REGISTERS_RESET_BY_KVM };
 struct outcome {
     enum reason reason;
     enum status status;
-    const char *kind; /* NULL before it is known */
-    struct err why;   /* text empty when the guest ended by itself */
+    const char *kind;   /* NULL before it is known */
+    struct err why;     /* text empty when the guest ended by itself */
+    struct err no_core; /* why a core that was asked for is not there; text empty when it is */
     struct abort_info abort;
     enum registers registers;
     struct cpu_regs regs;

@@ -21,7 +21,8 @@ static int take_registers(struct run *r, struct err *e)
 {
     struct outcome *o = r->out;
 
-    if (machine_get_regs(&r->env->vm->machine, &o->regs, e) != 0 || machine_get_sregs(&r->env->vm->machine, &o->sregs, e) != 0)
+    if (machine_get_regs(&r->env->vm->machine, &o->regs, e) != 0 ||
+        machine_get_sregs(&r->env->vm->machine, &o->sregs, e) != 0)
         return -1;
     /* KVM on AMD resets the vCPU after a triple fault: what is there now says nothing about the guest. */
     o->registers = o->regs.rip == RESET_RIP && o->sregs.cs.base == RESET_CS_BASE &&
@@ -45,14 +46,15 @@ static void explain_emulation(struct run *r, bool software_kvm)
     int w = (int)o->addr_digits;
 
     if (!vm_translate(r->env->vm, &o->sregs, ip, &pa) || !gmem_read(r->env->vm->mem, pa, code, 1)) {
-        err_set(&o->why, STATUS_FAULTED, "guest: faulted: jump to 0x%0*" PRIx64 ", where there is no memory", w, ip.v);
+        err_set(&o->why, STATUS_FAULTED, "guest: faulted: jump to 0x%0*" PRIx64 ", where there is no memory",
+                w, ip.v);
         return;
     }
     if (!gmem_read(r->env->vm->mem, pa, code, sizeof(code)))
         memset(code, 0, sizeof(code));
     err_set(&o->why, software_kvm ? STATUS_UNSUPPORTED : STATUS_FAULTED,
-            "guest: KVM cannot emulate the instruction at 0x%0*" PRIx64 " (bytes %02x %02x %02x %02x)", w, ip.v, code[0],
-            code[1], code[2], code[3]);
+            "guest: KVM cannot emulate the instruction at 0x%0*" PRIx64 " (bytes %02x %02x %02x %02x)", w,
+            ip.v, code[0], code[1], code[2], code[3]);
     if (software_kvm)
         err_hint(&o->why, "this KVM emulates kernel-mode code without SSE and x87: compile the guest with "
                           "-mgeneral-regs-only, or run it on a host with VT-x or AMD-V");
@@ -101,7 +103,8 @@ static int end_stopped(struct run *r, enum stop_cause cause, struct err *e)
     o->status = o->why.status;
     if (cause == STOP_TIMEOUT && vm_find_writable_snapshot_leaf(r->env->vm, &o->sregs, &va, &pa))
         err_hint(&o->why,
-                 "the guest's page tables make the read-only snapshot page 0x%0*" PRIx64 " writable at 0x%0*" PRIx64
+                 "the guest's page tables make the read-only snapshot page 0x%0*" PRIx64
+                 " writable at 0x%0*" PRIx64
                  ": KVM retries a write of the CPU's own there for ever; map it copy-on-write",
                  w, pa.v, w, va.v);
     return 0;
@@ -177,12 +180,8 @@ static int take_exit(struct run *r, const struct exit *x, struct err *e)
         r->out->reason = REASON_ABORTED;
         r->out->status = STATUS_ABORTED;
         return 0;
-    case ACTION_LOG:
-        served = serve_log(vm, r->env->service, &why);
-        return take_served(r, served, &why, e);
-    case ACTION_HOST:
-        served = serve_call(vm, r->env->service, &why);
-        return take_served(r, served, &why, e);
+    case ACTION_LOG: served = serve_log(vm, r->env->service, &why); return take_served(r, served, &why, e);
+    case ACTION_HOST: served = serve_call(vm, r->env->service, &why); return take_served(r, served, &why, e);
     case ACTION_TIMER: set_timer(r, x->value); return 1;
     case ACTION_HALT: return 0;
     case ACTION_LOOK: return look(r, e);
@@ -237,10 +236,14 @@ int run_until_halt(const struct run_env *env, struct outcome *out, struct err *e
     flushed = console_flush(env->console, result == 0 ? e : &late);
     if (flushed < 0)
         result = -1;
-    else if (flushed == CONSOLE_STOPPED && result == 0 && out->reason != REASON_TIMEOUT && out->reason != REASON_SIGNAL)
+    else if (flushed == CONSOLE_STOPPED && result == 0 && out->reason != REASON_TIMEOUT &&
+             out->reason != REASON_SIGNAL)
         result = end_stopped(&r, stop_why(env->stop), e);
     stop_disarm(env->stop);
     stop_watch(env->stop, NULL);
+    /* A kick that came after the last look is not the next run's; the signals that must not be lost are
+     * noted. */
+    machine_unkick(&env->vm->machine);
     if (out->exits_n != before)
         exit_describe(&r.last, out->addr_digits, out->last_exit, sizeof(out->last_exit));
     if (result != 0 || out->reason != REASON_ENDED)
@@ -263,7 +266,8 @@ int run_init(const struct run_env *env, struct outcome *out, struct err *e)
         return -1;
     if (regs.rsp % 16 != 0) {
         err_set(&why, STATUS_FAULTED,
-                "guest: init ended with a misaligned stack pointer (0x%0*" PRIx64 ", a multiple of 16 wanted)",
+                "guest: init ended with a misaligned stack pointer (0x%0*" PRIx64
+                ", a multiple of 16 wanted)",
                 (int)out->addr_digits, regs.rsp);
         return end_broken(&r, &why, e);
     }

@@ -107,7 +107,8 @@ enum served serve_call(struct vm *vm, const struct service *s, struct err *e)
     if (st != MSG_OK)
         return bad_message("call of a host function", st, e);
     if (!call.to_host) {
-        err_set(e, STATUS_FAULTED, "guest: broken protocol: a call of a host function is marked as one of a guest function");
+        err_set(e, STATUS_FAULTED,
+                "guest: broken protocol: a call of a host function is marked as one of a guest function");
         return SERVED_BROKEN;
     }
     iostack_drop(output_stack(vm), &top);

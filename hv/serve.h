@@ -24,7 +24,8 @@ enum served {
     SERVED_FAILED,  /* the host failed, *e says how */
 };
 
-/* The guest calls a host function: its call is on top of the output stack, the answer goes to the input stack. */
+/* The guest calls a host function: its call is on top of the output stack, the answer goes to the input
+ * stack. */
 enum served serve_call(struct vm *vm, const struct service *s, struct err *e);
 
 /* A log record is on top of the output stack. */

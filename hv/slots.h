@@ -18,8 +18,8 @@
 #include "mem/addr.h"
 #include "mem/error.h"
 
-#define SLOTS_MAX  32
-#define HOLES_MAX  2
+#define SLOTS_MAX 32
+#define HOLES_MAX 2
 
 struct slots {
     struct machine *machine;

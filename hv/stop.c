@@ -19,7 +19,8 @@ static void set_timer(timer_t timer, uint64_t first_ns, uint64_t repeat_ns)
 {
     const struct itimerspec t = {
         .it_value = {.tv_sec = (time_t)(first_ns / 1000000000u), .tv_nsec = (long)(first_ns % 1000000000u)},
-        .it_interval = {.tv_sec = (time_t)(repeat_ns / 1000000000u), .tv_nsec = (long)(repeat_ns % 1000000000u)},
+        .it_interval = {.tv_sec = (time_t)(repeat_ns / 1000000000u),
+                        .tv_nsec = (long)(repeat_ns % 1000000000u)},
     };
 
     timer_settime(timer, 0, &t, NULL);

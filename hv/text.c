@@ -70,7 +70,8 @@ void text_add_escaped(struct text *t, const char *s, size_t len)
     }
 }
 
-/* Length of the valid UTF-8 sequence at s, 0 when there is none (RFC 3629: no overlong forms, no surrogates). */
+/* Length of the valid UTF-8 sequence at s, 0 when there is none (RFC 3629: no overlong forms, no surrogates).
+ */
 static size_t utf8_len(const uint8_t *s, size_t len)
 {
     size_t n = s[0] < 0x80 ? 1 : s[0] < 0xc2 ? 0 : s[0] < 0xe0 ? 2 : s[0] < 0xf0 ? 3 : s[0] < 0xf5 ? 4 : 0, i;

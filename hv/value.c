@@ -117,7 +117,10 @@ static bool parse_double(const char *s, uint64_t *bits)
 
 static int hex_digit(char c)
 {
-    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+    return c >= '0' && c <= '9'   ? c - '0'
+           : c >= 'a' && c <= 'f' ? c - 'a' + 10
+           : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                  : -1;
 }
 
 static int parse_bytes(const char *option, const char *text, struct text *storage, struct err *e)
@@ -186,7 +189,8 @@ int value_parse_as(const char *option, enum msg_type type, const char *text, str
     return 0;
 }
 
-int value_parse(const char *option, const char *spec, struct msg_value *out, struct text *storage, struct err *e)
+int value_parse(const char *option, const char *spec, struct msg_value *out, struct text *storage,
+                struct err *e)
 {
     const char *colon = strchr(spec, ':');
     enum msg_type type;

@@ -18,7 +18,8 @@
  * *out views `storage`, which receives the bytes of a string or bytes and must
  * outlive it and stay as it is.
  */
-int value_parse(const char *option, const char *spec, struct msg_value *out, struct text *storage, struct err *e);
+int value_parse(const char *option, const char *spec, struct msg_value *out, struct text *storage,
+                struct err *e);
 
 /* As above for the text of a value whose type is known. */
 int value_parse_as(const char *option, enum msg_type type, const char *text, struct msg_value *out,

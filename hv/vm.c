@@ -43,7 +43,8 @@ static int map_memory(struct vm *vm, struct err *e)
     return gmem_add(vm->mem, scratch, l->sizes.scratch_len, vm->scratch.base, true, e);
 }
 
-int vm_open(struct vm *out, int kvm_fd, const struct snapshot *snap, const struct vm_options *opt, struct err *e)
+int vm_open(struct vm *out, int kvm_fd, const struct snapshot *snap, const struct vm_options *opt,
+            struct err *e)
 {
     const struct machine_options mo = {.phys_bits = snap->kind->phys_bits, .irqchip = opt->irqchip};
     struct vm *vm = out;
@@ -133,7 +134,7 @@ int vm_restore(struct vm *vm, struct err *e)
 {
     vm->usable = vm->ready = false;
     if (restore_memory(vm, e) != 0 || machine_set_sregs(&vm->machine, &vm->snap->sregs, e) != 0 ||
-        machine_reset_fpu(&vm->machine, e) != 0)
+        machine_reset_fpu(&vm->machine, e) != 0 || machine_reset_events(&vm->machine, e) != 0)
         return -1;
     vm->usable = true;
     vm->flush_tlb = is_paged(vm) && vm->snap->generation != 0;
@@ -192,7 +193,8 @@ bool vm_translate(const struct vm *vm, const struct cpu_sregs *s, struct gva va,
         *pa = gpa_make(va.v);
         return true;
     }
-    if (walk_lookup(vm->snap->kind->geom, vm_paging_mode(vm, s), vm->mem, gpa_make(s->cr3), va, &leaf) != WALK_FOUND)
+    if (walk_lookup(vm->snap->kind->geom, vm_paging_mode(vm, s), vm->mem, gpa_make(s->cr3), va, &leaf) !=
+        WALK_FOUND)
         return false;
     *pa = leaf.pa;
     return true;
@@ -227,7 +229,8 @@ bool vm_find_writable_snapshot_leaf(const struct vm *vm, const struct cpu_sregs 
 
     if (!is_paged(vm) || (s->cr0 & CR0_PG) == 0)
         return false;
-    walk_root(vm->snap->kind->geom, vm_paging_mode(vm, s), vm->mem, gpa_make(s->cr3), &budget, search_leaf, &search);
+    walk_root(vm->snap->kind->geom, vm_paging_mode(vm, s), vm->mem, gpa_make(s->cr3), &budget, search_leaf,
+              &search);
     if (search.found) {
         *va = search.va;
         *pa = search.pa;

@@ -24,12 +24,12 @@ struct vm {
     struct region copy; /* identity guests: the VM's own copy of the snapshot's memory */
     struct gmem *mem;   /* view of all of the guest's memory */
     bool irqchip;
-    int kvm_fd; /* the caller's, open as long as this */
+    int kvm_fd;     /* the caller's, open as long as this */
     bool usable;    /* false from a failed restore on */
     bool flush_tlb; /* the guest has not run yet since its tables were replaced under it */
 
     /* What init left, for calls. */
-    bool ready;    /* init has ended, and nothing has gone wrong since: the guest takes calls */
+    bool ready; /* init has ended, and nothing has gone wrong since: the guest takes calls */
     uint64_t dispatch, call_sp;
     struct region messages; /* private copies of messages: output_len to read, then input_len to write */
 };
@@ -43,17 +43,19 @@ struct vm_options {
  * kvm_fd must, and is shared, not copied, by paged guests. Nothing is left
  * behind on failure.
  */
-int vm_open(struct vm *vm, int kvm_fd, const struct snapshot *snap, const struct vm_options *opt, struct err *e);
+int vm_open(struct vm *vm, int kvm_fd, const struct snapshot *snap, const struct vm_options *opt,
+            struct err *e);
 void vm_close(struct vm *vm);
 
 /*
  * Put the guest into its snapshot's state: memory, tables, words, host page
- * (with the present time and fresh random bytes), system registers, FPU. A
- * failure half-way leaves the VM unusable.
+ * (with the present time and fresh random bytes), system registers, FPU, no
+ * pending event, interrupt controllers as new. A failure half-way leaves the VM unusable.
  */
 int vm_restore(struct vm *vm, struct err *e);
 
-/* Set the general registers for the first instruction of init; `log_filter` as ABI 3.2: 0 off, 1 error .. 5 trace. */
+/* Set the general registers for the first instruction of init; `log_filter` as ABI 3.2: 0 off, 1 error .. 5
+ * trace. */
 int vm_enter_init(struct vm *vm, unsigned log_filter, struct err *e);
 
 /*

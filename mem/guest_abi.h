@@ -26,9 +26,9 @@
 #define I686_PHYS_TOP  0xfee00000
 #define I686_VIRT_TOP  0x100000000 /* paged; an identity guest sees I686_PHYS_TOP */
 
-#define AMD64_BASE 0x4000 /* start of the snapshot region for a position-independent image */
-#define I686_BASE  0x1000
-#define BASE_MIN   0x1000 /* page 0 is the guest's null guard */
+#define AMD64_BASE     0x4000 /* start of the snapshot region for a position-independent image */
+#define I686_BASE      0x1000
+#define BASE_MIN       0x1000 /* page 0 is the guest's null guard */
 
 /* --- words at the top of scratch: distance down from the top ---------------------------------------- */
 #define SCRATCH_SIZE_WORD       0x08
@@ -43,7 +43,7 @@
 #define SCRATCH_HOST_PAGE       0x3000
 #define SCRATCH_RESERVED_PAGES  3 /* words, counter, host page: the allocator ends below them */
 
-#define RNG_REQUEST 0x100000000 /* or'ed with a 32-bit seed */
+#define RNG_REQUEST             0x100000000 /* or'ed with a 32-bit seed */
 
 /* --- host page: offsets ------------------------------------------------------------------------------ */
 #define HOST_PAGE_MAGIC       0x00 /* "VMMHOST1" */
@@ -58,8 +58,8 @@
 #define HOST_PAGE_GDT         0xf00
 #define HOST_PAGE_GDT_LEN     24
 
-#define HOST_PAGE_MAGIC_VALUE  0x3154534f484d4d56 /* bytes "VMMHOST1" */
-#define HOST_PAGE_ROOTS_VALUE  0x53544f4f524d4d56 /* bytes "VMMROOTS" */
+#define HOST_PAGE_MAGIC_VALUE 0x3154534f484d4d56 /* bytes "VMMHOST1" */
+#define HOST_PAGE_ROOTS_VALUE 0x53544f4f524d4d56 /* bytes "VMMROOTS" */
 
 /* --- PEB: offsets of u64 fields, in every kind -------------------------------------------------------- */
 #define PEB_INPUT_SIZE  0x00

@@ -79,7 +79,8 @@ struct layout {
 
     struct gpa scratch_gpa;
     struct gva scratch_gva;
-    uint64_t output_off, pt_off, pt_len, free_off; /* from the start of scratch; pages from free_off on are free */
+    uint64_t output_off, pt_off, pt_len,
+        free_off; /* from the start of scratch; pages from free_off on are free */
 };
 
 /* Fill in the default sizes; image fields are zero. */

@@ -47,7 +47,9 @@ for kind in amd64 i686-identity; do
 done
 
 kind=amd64
-run_calls --call many $(for i in 1 2 3 4 5 6 7 8 9 0 1 2; do echo --arg uint:$i; done)
+params=()
+for i in 1 2 3 4 5 6 7 8 9 0 1 2; do params+=(--arg "uint:$i"); done
+run_calls --call many "${params[@]}"
 check "twelve parameters arrive in order" [ "$status:$out" = 0:3197704724 ] # 123456789012 mod 2^32
 head -c 65536 /dev/urandom >"$tmp/64k"
 run_calls --input 256K --output 256K --scratch 2M --call echo_bytes --arg "bytes:@$tmp/64k"
@@ -60,7 +62,7 @@ check "a result that does not fit is an error, not a crash" [ "$status" = 122 ]
 
 for kind in amd64 i686-identity; do
     run_calls --call count --call count --call count
-    check "$kind: a guest keeps its state from call to call" [ "$status:$(echo $out)" = '0:1 2 3' ]
+    check "$kind: a guest keeps its state from call to call" [ "$status:$out" = $'0:1\n2\n3' ]
     run_calls --call fail --call add --arg int:1 --arg int:1
     check "$kind: a guest error ends with 122 and stops the calls" [ "$status:$out" = 122: ]
     check "$kind: and is told with code and text" matches '^vmm: call fail: guest error 15 \(guest error\): failed as asked$'

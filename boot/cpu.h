@@ -34,4 +34,10 @@ struct cpu_sregs {
     uint64_t cr0, cr2, cr3, cr4, cr8, efer, apic_base;
 };
 
+/* A model-specific register. */
+struct cpu_msr {
+    uint32_t index;
+    uint64_t value;
+};
+
 #endif

@@ -25,6 +25,7 @@ struct guest_kind {
     const struct cpu_segment *code;
     const struct cpu_segment *data; /* NULL: null selectors */
     bool gdt;                       /* GDTR points at the host page's GDT */
+    bool filter_msrs;               /* the guest may use only the MSRs that hv/state knows */
 };
 
 /* NULL-terminated lists of the kinds this binary runs. The i686 list is empty without I686_GUEST=1. */

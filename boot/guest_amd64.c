@@ -15,6 +15,8 @@ static const struct plan_rules amd64_rules = {
     .virt_top = AMD64_VIRT_TOP,
     .region_max = ((uint64_t)16 << 30) - AMD64_BASE,
     .tables = {.levels = 4, .index_bits = 9},
+    .dropped_start = AMD64_DROPPED_START,
+    .dropped_len = AMD64_DROPPED_LEN,
 };
 
 static const struct guest_kind amd64 = {
@@ -30,6 +32,7 @@ static const struct guest_kind amd64 = {
     .code = &gdt_code64,
     .data = NULL,
     .gdt = false,
+    .filter_msrs = true,
 };
 
 const struct guest_kind *const guest_amd64_kinds[] = {&amd64, NULL};

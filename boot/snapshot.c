@@ -5,4 +5,5 @@ void snapshot_free(struct snapshot *s)
 {
     region_unmap(&s->memory);
     region_unmap(&s->tables);
+    region_unmap(&s->placed);
 }

@@ -1,32 +1,51 @@
 /*
  * A guest at rest: the pivot of the program. Everything before it makes one
- * (an image gives generation 0), everything after it consumes one. A fresh
- * start is the restore of a generation-0 snapshot; there is no other path.
+ * (an image gives generation 0, hv/capture the next, hv/snapfile one that was
+ * saved), everything after it consumes one. A fresh start is the restore of a
+ * generation-0 snapshot; there is no other path.
  *
  * Invariants, whoever made it: `memory` is plan.snapshot_len bytes; `tables`
- * is plan.pt_len bytes (empty for kinds without paging) that hold for CR3 =
- * the plan's table base; sregs are complete.
+ * plan.pt_len bytes (empty for kinds without paging) and `placed`
+ * plan.placed_len bytes, which follow one another in scratch from plan.pt_off;
+ * `roots` lie in `tables`, the active one is sregs.cr3; sregs are complete.
  */
 #ifndef BOOT_SNAPSHOT_H
 #define BOOT_SNAPSHOT_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "boot/cpu.h"
 #include "boot/guest.h"
 #include "mem/error.h"
+#include "mem/guest_abi.h"
 #include "mem/layout.h"
 #include "mem/region.h"
+
+/* MSRs that are part of a snapshot; all others are reset by a restore. */
+#define SNAPSHOT_MSRS_MAX 16
 
 struct snapshot {
     const struct guest_kind *kind;
     struct layout plan;
     struct region memory; /* sealed (host read-only) */
     struct region tables; /* sealed; len 0 without paging */
-    struct cpu_sregs sregs;
+    struct region placed; /* sealed; pages that several leaves share writably, len 0 if there are none */
     uint64_t generation;
+
+    struct cpu_sregs sregs;
+    struct cpu_msr msrs[SNAPSHOT_MSRS_MAX];
+    unsigned msrs_n;
+
+    /* Page-table roots as the guest listed them; roots_n 0: it listed none. */
+    struct gpa roots[HOST_PAGE_ROOTS_MAX];
+    unsigned roots_n, root_active;
+
+    /* How it goes on: with init (generation 0), or with calls. */
+    bool takes_calls;
     struct guest_ptr entry; /* first instruction of init */
     struct guest_ptr peb;
+    uint64_t dispatch, call_sp;
 };
 
 /* Release what the snapshot owns; harmless on a zeroed one. */

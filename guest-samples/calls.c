@@ -92,6 +92,17 @@ static void storm(const struct msg_value *a, struct msg_result *r)
     guest_return_void(r);
 }
 
+/* The host's clock, read n times. */
+static void times(const struct msg_value *a, struct msg_result *r)
+{
+    struct msg_result now;
+    uint32_t i;
+
+    for (i = 0; i != (uint32_t)a[0].bits; i++)
+        guest_call_host("HostTime", MSG_ULONG, NULL, 0, &now);
+    guest_return_void(r);
+}
+
 static void logs(const struct msg_value *a, struct msg_result *r)
 {
     (void)a;
@@ -178,6 +189,7 @@ const struct guest_function guest_functions[] = {
     {"ask_bytes", 2, {MSG_STRING, MSG_BYTES}, ask},
     {"ask_uint", 2, {MSG_STRING, MSG_UINT}, ask},
     {"storm", 1, {MSG_UINT}, storm},
+    {"times", 1, {MSG_UINT}, times},
     {"logs", 0, {0}, logs},
     {"deep", 1, {MSG_UINT}, deep},
     {"spin", 0, {0}, spin},

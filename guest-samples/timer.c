@@ -68,13 +68,20 @@ static void set_period(uint32_t us)
     guest_out(PORT_TIMER, us);
 }
 
+/* An interrupt that the PIC holds back already is taken now, not amid what follows. */
+static void stop_timer(void)
+{
+    set_period(0);
+    __asm__ volatile("sti\n\tnop\n\tnop\n\tcli" : : : "memory");
+}
+
 /* ticks(n, us): how many had come when it woke up at the n-th, of a timer with that period. */
 static void count_ticks(const struct msg_value *a, struct msg_result *r)
 {
     ticks = 0;
     set_period((uint32_t)a[1].bits);
     wait_for_ticks((uint32_t)a[0].bits);
-    set_period(0);
+    stop_timer();
     guest_return_bits(r, MSG_UINT, ticks);
 }
 
@@ -85,7 +92,7 @@ static void set_twice(const struct msg_value *a, struct msg_result *r)
     set_period((uint32_t)a[0].bits);
     set_period((uint32_t)a[1].bits);
     wait_for_ticks(1);
-    set_period(0);
+    stop_timer();
     guest_return_bits(r, MSG_UINT, ticks);
 }
 
@@ -157,6 +164,19 @@ static void leave_by_halt(const struct msg_value *a, struct msg_result *r)
     guest_out(PORT_HALT, 0);
 }
 
+static void abort_in_tick(void)
+{
+    guest_abort(15, "in the handler");
+}
+
+/* The PIC never hears of the end of this interrupt. */
+static void leave_in_handler(const struct msg_value *a, struct msg_result *r)
+{
+    guest_irq_install(VECTOR_TIMER, abort_in_tick);
+    set_period((uint32_t)a[0].bits);
+    sleep_on(a, r);
+}
+
 static void leave_by_limit(const struct msg_value *a, struct msg_result *r)
 {
     start(a);
@@ -173,6 +193,7 @@ const struct guest_function guest_functions[] = {
     {"leave_by_abort", 1, {MSG_UINT}, leave_by_abort},
     {"leave_by_fault", 1, {MSG_UINT}, leave_by_fault},
     {"leave_by_halt", 1, {MSG_UINT}, leave_by_halt},
+    {"leave_in_handler", 1, {MSG_UINT}, leave_in_handler},
     {"leave_by_limit", 1, {MSG_UINT}, leave_by_limit},
     {NULL, 0, {0}, NULL},
 };
@@ -183,7 +204,7 @@ void guest_main(void)
     set_up_pic();
     set_period(PERIOD_US);
     wait_for_ticks(TICKS_N);
-    set_period(0);
+    stop_timer();
     guest_print("timer ok ");
     guest_out(PORT_DEBUG_PRINT, '0' + TICKS_N);
     guest_print("\n");

@@ -224,6 +224,7 @@ int run_until_halt(const struct run_env *env, struct outcome *out, struct err *e
     struct err late;
     int result, flushed;
 
+    env->vm->ran = true;
     stop_watch(env->stop, &env->vm->machine);
     stop_arm(env->stop, env->limit_ns);
     result = loop(&r, e);

@@ -117,6 +117,8 @@ void stop_arm(struct stop *s, uint64_t ns)
 
 void stop_disarm(struct stop *s)
 {
+    if (s->limit_at == 0)
+        return;
     s->limit_at = 0;
     set_timer(s->limit_timer, 0, 0);
 }
@@ -148,6 +150,8 @@ void stop_ticked(struct stop *s)
 
 void stop_set_timer(struct stop *s, uint64_t period_ns)
 {
+    if (period_ns == 0 && s->due_ns == 0)
+        return;
     s->due_ns = period_ns;
     s->due_at = host_monotonic() + period_ns;
     set_timer(s->guest_timer, period_ns, period_ns);

@@ -1,8 +1,11 @@
 /* A machine with a guest in it. See vm.h for the contract. */
 #include "hv/vm.h"
 
+#include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "boot/gdt.h"
 #include "boot/x86.h"
@@ -43,17 +46,49 @@ static int map_memory(struct vm *vm, struct err *e)
     return gmem_add(vm->mem, scratch, l->sizes.scratch_len, vm->scratch.base, true, e);
 }
 
-int vm_open(struct vm *out, int kvm_fd, const struct snapshot *snap, const struct vm_options *opt,
-            struct err *e)
+/*
+ * Whether KVM may shadow the guest's page tables instead of having the CPU
+ * walk them. Where the modules do not tell, it is taken to: that costs time,
+ * the other mistake would cost a stale translation.
+ */
+static bool kvm_shadows_tables(void)
+{
+    static const char *const parameters[] = {"/sys/module/kvm_intel/parameters/ept",
+                                             "/sys/module/kvm_amd/parameters/npt"};
+    unsigned i;
+
+    for (i = 0; i < sizeof(parameters) / sizeof(parameters[0]); i++) {
+        int fd = open(parameters[i], O_RDONLY | O_CLOEXEC);
+        char value = 'N';
+        ssize_t n;
+
+        if (fd < 0)
+            continue;
+        n = read(fd, &value, 1);
+        close(fd);
+        return n != 1 || (value != 'Y' && value != '1');
+    }
+    return true;
+}
+
+int vm_open(struct vm *out, int kvm_fd, const struct snapshot *snap, const struct vm_options *opt, struct err *e)
 {
     const struct machine_options mo = {.phys_bits = snap->kind->phys_bits, .irqchip = opt->irqchip};
     struct vm *vm = out;
 
-    *vm = (struct vm){.snap = snap, .machine = MACHINE_CLOSED, .kvm_fd = kvm_fd, .irqchip = opt->irqchip};
+    *vm = (struct vm){
+        .snap = snap,
+        .machine = MACHINE_CLOSED,
+        .kvm_fd = kvm_fd,
+        .irqchip = opt->irqchip,
+        .warm = opt->warm,
+        .shadows = opt->warm && kvm_shadows_tables(),
+    };
     if (machine_open(&vm->machine, kvm_fd, &mo, e) != 0)
         return -1;
     slots_init(&vm->slots, &vm->machine, opt->irqchip, false);
-    if (map_memory(vm, e) != 0) {
+    if (state_filter_msrs(&vm->machine, snap->kind, e) != 0 || map_memory(vm, e) != 0 ||
+        (vm->warm && state_take_baseline(&vm->baseline, kvm_fd, &vm->machine, vm->irqchip, e) != 0)) {
         vm_close(vm);
         return -1;
     }
@@ -64,6 +99,7 @@ void vm_close(struct vm *vm)
 {
     /* The machine goes first: while it lives, KVM may write to the memory behind its slots. */
     machine_close(&vm->machine);
+    state_free_baseline(&vm->baseline);
     gmem_free(vm->mem);
     vm->mem = NULL;
     region_unmap(&vm->scratch);
@@ -82,6 +118,20 @@ static void put_word(struct vm *vm, uint64_t distance, uint64_t value)
     store_le64(vm_scratch(vm, layout_top_off(&vm->snap->plan, distance)), value);
 }
 
+/* The guest's list of roots, in its order, where they are now. */
+static void write_roots(const struct snapshot *s, uint8_t *page)
+{
+    unsigned i;
+
+    if (s->roots_n == 0)
+        return;
+    store_le32(page + HOST_PAGE_ROOTS_N, s->roots_n);
+    store_le32(page + HOST_PAGE_ROOT_ACTIVE, s->root_active);
+    store_le64(page + HOST_PAGE_ROOTS_MAGIC, HOST_PAGE_ROOTS_VALUE);
+    for (i = 0; i < s->roots_n; i++)
+        store_le64(page + HOST_PAGE_ROOTS + (size_t)8 * i, s->roots[i].v);
+}
+
 static int write_host_page(struct vm *vm, struct err *e)
 {
     uint8_t *page = vm_scratch(vm, layout_top_off(&vm->snap->plan, SCRATCH_HOST_PAGE));
@@ -90,6 +140,7 @@ static int write_host_page(struct vm *vm, struct err *e)
     store_le64(page + HOST_PAGE_WALL_CLOCK, host_wall_clock());
     if (vm->snap->kind->gdt)
         gdt_write32(page + HOST_PAGE_GDT);
+    write_roots(vm->snap, page);
     return host_random(page + HOST_PAGE_RANDOM, HOST_PAGE_RANDOM_LEN, e);
 }
 
@@ -121,6 +172,8 @@ static int restore_memory(struct vm *vm, struct err *e)
     store_le64(vm_scratch(vm, l->output_off), IO_STACK_EMPTY);
     if (s->tables.len != 0)
         memcpy(vm_scratch(vm, l->pt_off), s->tables.base, s->tables.len);
+    if (s->placed.len != 0)
+        memcpy(vm_scratch(vm, l->pt_off + l->pt_len), s->placed.base, s->placed.len);
     put_word(vm, SCRATCH_SIZE_WORD, l->sizes.scratch_len);
     put_word(vm, SCRATCH_ALLOCATOR_WORD, layout_gpa(l, AREA_SCRATCH, l->free_off).v);
     put_word(vm, SCRATCH_PT_BASE_WORD, is_paged(vm) ? layout_gpa(l, AREA_SCRATCH, l->pt_off).v : 0);
@@ -130,14 +183,32 @@ static int restore_memory(struct vm *vm, struct err *e)
     return write_host_page(vm, e);
 }
 
+/* What KVM derived from the tables that were in scratch goes with the slots they were in. */
+static int remap_scratch(struct vm *vm, struct err *e)
+{
+    struct gpa at = layout_gpa(&vm->snap->plan, AREA_SCRATCH, 0);
+
+    if (slots_unmap(&vm->slots, at, vm->scratch.len, e) != 0)
+        return -1;
+    return slots_map(&vm->slots, at, vm->scratch.len, vm->scratch.base, false, e);
+}
+
 int vm_restore(struct vm *vm, struct err *e)
 {
+    const struct snapshot *s = vm->snap;
+
+    assert(vm->warm || !vm->ran);
     vm->usable = vm->ready = false;
-    if (restore_memory(vm, e) != 0 || machine_set_sregs(&vm->machine, &vm->snap->sregs, e) != 0 ||
-        machine_reset_fpu(&vm->machine, e) != 0 || machine_reset_events(&vm->machine, e) != 0)
+    if (vm->ran && vm->shadows && is_paged(vm) && remap_scratch(vm, e) != 0)
         return -1;
+    if (restore_memory(vm, e) != 0 ||
+        state_restore(&vm->machine, s, vm->ran ? &vm->baseline : NULL, e) != 0)
+        return -1;
+    vm->flush_tlb = is_paged(vm) && s->generation != 0;
+    vm->dispatch = s->dispatch;
+    vm->call_sp = s->call_sp;
     vm->usable = true;
-    vm->flush_tlb = is_paged(vm) && vm->snap->generation != 0;
+    vm->ready = s->takes_calls;
     return 0;
 }
 

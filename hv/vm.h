@@ -11,6 +11,7 @@
 #include "boot/snapshot.h"
 #include "hv/kvm.h"
 #include "hv/slots.h"
+#include "hv/state.h"
 #include "mem/error.h"
 #include "mem/gmem.h"
 #include "mem/region.h"
@@ -24,8 +25,12 @@ struct vm {
     struct region copy; /* identity guests: the VM's own copy of the snapshot's memory */
     struct gmem *mem;   /* view of all of the guest's memory */
     bool irqchip;
+    bool warm;                      /* may be restored after its guest ran */
+    bool shadows;                   /* KVM shadows page tables here: it may keep a translation that is gone */
+    struct state_baseline baseline; /* of a warm machine */
     int kvm_fd;     /* the caller's, open as long as this */
     bool usable;    /* false from a failed restore on */
+    bool ran;       /* the guest has run since the machine was made */
     bool flush_tlb; /* the guest has not run yet since its tables were replaced under it */
 
     /* What init left, for calls. */
@@ -36,6 +41,7 @@ struct vm {
 
 struct vm_options {
     bool irqchip;
+    bool warm; /* vm_restore may be called again after the guest ran */
 };
 
 /*

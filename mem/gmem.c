@@ -195,16 +195,27 @@ uint8_t *gmem_span_rw(const struct gmem *m, struct gpa at, uint64_t len)
     return s->host + (at.v - s->start);
 }
 
-bool gmem_read_entry(const struct gmem *m, struct gpa at, unsigned entry_len, uint64_t *out)
+static uint64_t load_entry(const uint8_t *p, unsigned entry_len)
+{
+    return entry_len == 4 ? le32toh(*(const volatile racy_u32 *)p) : le64toh(*(const volatile racy_u64 *)p);
+}
+
+bool gmem_read_entries(const struct gmem *m, struct gpa at, unsigned entry_len, unsigned n, uint64_t *out)
 {
     const uint8_t *p;
 
     assert(entry_len == 4 || entry_len == 8);
     if (at.v % entry_len != 0)
         return false;
-    p = gmem_span(m, at, entry_len);
+    p = gmem_span(m, at, (uint64_t)n * entry_len);
     if (p == NULL)
         return false;
-    *out = entry_len == 4 ? le32toh(*(const volatile racy_u32 *)p) : le64toh(*(const volatile racy_u64 *)p);
+    for (unsigned i = 0; i < n; i++)
+        out[i] = load_entry(p + (size_t)i * entry_len, entry_len);
     return true;
+}
+
+bool gmem_read_entry(const struct gmem *m, struct gpa at, unsigned entry_len, uint64_t *out)
+{
+    return gmem_read_entries(m, at, entry_len, 1, out);
 }

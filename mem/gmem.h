@@ -54,6 +54,12 @@ bool gmem_write(const struct gmem *m, struct gpa at, const void *in, size_t len)
 bool gmem_read_entry(const struct gmem *m, struct gpa at, unsigned entry_len, uint64_t *out);
 
 /*
+ * Read `n` entries in a row, each as gmem_read_entry does: for whole tables.
+ * False, with `out` untouched, unless they are all there inside one span.
+ */
+bool gmem_read_entries(const struct gmem *m, struct gpa at, unsigned entry_len, unsigned n, uint64_t *out);
+
+/*
  * Host address of [at, at + len) when that lies inside one span, for bulk work
  * such as hashing a page; NULL otherwise. gmem_span_rw also demands writable.
  */

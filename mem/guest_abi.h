@@ -23,6 +23,10 @@
 /* --- where scratch ends: exclusive, physical as KVM maps it and virtual as the guest sees it ------- */
 #define AMD64_PHYS_TOP 0x1000000000
 #define AMD64_VIRT_TOP 0xfffffffffffff000
+/* Virtual addresses that an amd64 guest may use to see a snapshot's tables; no snapshot keeps them. */
+#define AMD64_DROPPED_START 0xffff800000000000
+#define AMD64_DROPPED_LEN   0x0000010000000000
+
 #define I686_PHYS_TOP  0xfee00000
 #define I686_VIRT_TOP  0x100000000 /* paged; an identity guest sees I686_PHYS_TOP */
 

@@ -24,15 +24,9 @@ const char *iostack_status_name(enum iostack_status status)
 }
 
 /* Volatile: what was checked is what is used, whatever the optimiser would like to read again. */
-static uint32_t read_once_le32(const uint8_t *p)
+static uint32_t read_once_le32(const volatile uint8_t *b)
 {
-    const volatile uint8_t *b = p;
-    uint8_t copy[4];
-    unsigned i;
-
-    for (i = 0; i < sizeof(copy); i++)
-        copy[i] = b[i];
-    return load_le32(copy);
+    return (uint32_t)b[0] | (uint32_t)b[1] << 8 | (uint32_t)b[2] << 16 | (uint32_t)b[3] << 24;
 }
 
 static uint64_t read_once_le64(const uint8_t *p)
@@ -44,14 +38,11 @@ static uint64_t read_once_le64(const uint8_t *p)
 
 enum iostack_status iostack_push(uint8_t *stack, uint64_t size, const uint8_t *payload, uint64_t len)
 {
-    uint64_t sp;
+    uint64_t sp = read_once_le64(stack);
 
-    if (size < IOSTACK_EMPTY)
-        return IOSTACK_BAD_SP;
-    sp = read_once_le64(stack);
     if (sp < IOSTACK_EMPTY || sp > size)
         return IOSTACK_BAD_SP;
-    if (len > size - sp || size - sp - len < WORD)
+    if (size - sp < WORD || len > size - sp - WORD)
         return IOSTACK_FULL;
     if (len != 0)
         __builtin_memcpy(stack + sp, payload, len);
@@ -63,12 +54,9 @@ enum iostack_status iostack_push(uint8_t *stack, uint64_t size, const uint8_t *p
 enum iostack_status iostack_peek(const uint8_t *stack, uint64_t size, uint8_t *out, uint64_t cap,
                                  struct iostack_top *top)
 {
-    uint64_t sp, back, len;
+    uint64_t sp = read_once_le64(stack), back, len;
     uint32_t prefix;
 
-    if (size < IOSTACK_EMPTY)
-        return IOSTACK_BAD_SP;
-    sp = read_once_le64(stack);
     if (sp < IOSTACK_OVERHEAD || sp > size)
         return IOSTACK_BAD_SP;
     back = read_once_le64(stack + sp - WORD);
@@ -95,11 +83,8 @@ void iostack_drop(uint8_t *stack, const struct iostack_top *top)
 
 void iostack_reset(uint8_t *stack, uint64_t size)
 {
-    uint64_t sp;
+    uint64_t sp = read_once_le64(stack);
 
-    if (size < IOSTACK_EMPTY)
-        return;
-    sp = read_once_le64(stack);
     if (sp < IOSTACK_EMPTY || sp > size)
         sp = size;
     __builtin_memset(stack + IOSTACK_EMPTY, 0, sp - IOSTACK_EMPTY);

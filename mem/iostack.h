@@ -6,7 +6,7 @@
  *     8 ..   elements, the first pushed first: its bytes, and u64 BACK: where these bytes start
  *
  * An element holds one size-prefixed message; longer is legal, the prefix
- * decides. Nothing is aligned. Every word is taken for hostile, is read once,
+ * decides. Nothing is aligned. `size` is ours, and at least 8. Every word is taken for hostile, is read once,
  * and is compared with all of its 64 bits.
  */
 #ifndef MEM_IOSTACK_H

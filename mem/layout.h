@@ -48,6 +48,7 @@ struct plan_rules {
     uint64_t virt_top;     /* end of scratch as the guest sees it, exclusive */
     uint64_t region_max;   /* largest snapshot region and largest scratch, bytes */
     struct table_shape tables;
+    uint64_t dropped_start, dropped_len; /* virtual range that no snapshot keeps; len 0 = none */
 };
 
 /* What the command line and the image decide. All bytes. */
@@ -79,8 +80,9 @@ struct layout {
 
     struct gpa scratch_gpa;
     struct gva scratch_gva;
-    uint64_t output_off, pt_off, pt_len,
-        free_off; /* from the start of scratch; pages from free_off on are free */
+    uint64_t output_off, pt_off, pt_len; /* from the start of scratch */
+    uint64_t placed_len;                 /* pages behind the tables that are the guest's already */
+    uint64_t free_off;                   /* pages from here to the top pages are free */
 };
 
 /* Fill in the default sizes; image fields are zero. */
@@ -93,6 +95,16 @@ struct plan_sizes layout_default_sizes(void);
  */
 int layout_make(const struct plan_rules *rules, const struct plan_sizes *sizes, struct layout *out,
                 struct err *e);
+
+/*
+ * The plan of a guest of plan `l` once it was captured: its pages are packed
+ * from `base` up, its tables and placed pages stand one behind the other in
+ * scratch. All lengths are page multiples, snapshot_len is not 0. STATUS_IMAGE
+ * when they do not fit. Offsets of PEB, heap and init data are as before, but
+ * hold for virtual addresses only.
+ */
+int layout_captured(const struct layout *l, uint64_t snapshot_len, uint64_t pt_len, uint64_t placed_len,
+                    struct layout *out, struct err *e);
 
 /*
  * The largest and the smallest scratch that layout_make accepts with this

@@ -42,31 +42,24 @@ const char *msg_type_name(enum msg_type type)
     return (unsigned)type < MSG_TYPES_N ? type_names[type] : "unknown";
 }
 
-static bool is_continuation(uint8_t byte)
-{
-    return (byte & 0xc0) == 0x80;
-}
-
 /* How many bytes the character at b takes, of which `left` are there; 0 when it is none (Unicode, table 3-7).
  */
 static unsigned utf8_char_len(const uint8_t *b, uint64_t left)
 {
+    unsigned n = b[0] < 0xe0 ? 2 : b[0] < 0xf0 ? 3 : 4, i;
+
     if (b[0] < 0x80)
         return 1;
-    if (b[0] < 0xc2 || b[0] > 0xf4)
+    if (b[0] < 0xc2 || b[0] > 0xf4 || left < n)
         return 0;
-    if (left < 2 || !is_continuation(b[1]))
-        return 0;
-    if (b[0] < 0xe0)
-        return 2;
-    if (b[0] < 0xf0) {
-        if ((b[0] == 0xe0 && b[1] < 0xa0) || (b[0] == 0xed && b[1] > 0x9f))
+    for (i = 1; i < n; i++)
+        if ((b[i] & 0xc0) != 0x80)
             return 0;
-        return left >= 3 && is_continuation(b[2]) ? 3 : 0;
-    }
-    if ((b[0] == 0xf0 && b[1] < 0x90) || (b[0] == 0xf4 && b[1] > 0x8f))
+    /* Overlong, a surrogate, above 10FFFF. */
+    if ((b[0] == 0xe0 && b[1] < 0xa0) || (b[0] == 0xed && b[1] > 0x9f) || (b[0] == 0xf0 && b[1] < 0x90) ||
+        (b[0] == 0xf4 && b[1] > 0x8f))
         return 0;
-    return left >= 4 && is_continuation(b[2]) && is_continuation(b[3]) ? 4 : 0;
+    return n;
 }
 
 bool msg_is_utf8(const uint8_t *bytes, uint64_t len)

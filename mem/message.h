@@ -18,7 +18,7 @@
 
 #define MSG_PARAMS_MAX     32          /* of one call or one host function */
 #define MSG_FUNCTIONS_MAX  256         /* of one list of host functions */
-#define MSG_LEN_MAX        0x7fffffffu /* of a message we write: readers take lengths for signed 32-bit numbers */
+#define MSG_LEN_MAX        0x7ffffffcu /* of any message: offsets are signed 32-bit numbers to many readers */
 #define MSG_LOG_LEVEL_LAST 6 /* 0 trace, 1 debug, 2 information, 3 warning, 4 error, 5 critical, 6 none */
 
 /* The order is that of parameters on the wire; return types have codes of their own there. */
@@ -45,7 +45,7 @@ enum msg_type {
 enum msg_status {
     MSG_OK,
     MSG_TRUNCATED,         /* shorter than any message, or than its sound-looking prefix says */
-    MSG_SIZE_PREFIX,       /* the prefix is not the number of bytes after it */
+    MSG_SIZE_PREFIX,       /* the prefix is not the number of bytes after it, or that is above MSG_LEN_MAX */
     MSG_CYCLIC,            /* an offset that is 0 or that wraps back: it must point ahead */
     MSG_OFFSET_RANGE,      /* an offset or a field leaves the message, or a field hides in its table's head */
     MSG_MISALIGNED,        /* something does not lie on a multiple of its size */

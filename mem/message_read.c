@@ -40,15 +40,12 @@ static void refuse(struct reader *r, enum msg_status why)
  */
 static uint64_t follow(struct reader *r, uint64_t p)
 {
-    uint32_t offset;
+    uint32_t offset = load_le32(r->bytes + p);
 
-    if (r->status != MSG_OK)
-        return 0;
-    offset = load_le32(r->bytes + p);
-    /* In 32 bits, offsets from 2^31 up lead back; which of them end inside the message is only a name. */
-    if (offset == 0 || (uint64_t)offset + p >= (uint64_t)1 << 32)
+    /* Readers of 32 bits would go back by such an offset. */
+    if (offset == 0 || p + offset >= (uint64_t)1 << 32)
         refuse(r, MSG_CYCLIC);
-    else if (offset > INT32_MAX || p + offset + 4 > r->len)
+    else if (p + offset + 4 > r->len)
         refuse(r, MSG_OFFSET_RANGE);
     else if (offset % 4 != 0)
         refuse(r, MSG_MISALIGNED);
@@ -58,32 +55,26 @@ static uint64_t follow(struct reader *r, uint64_t p)
 }
 
 /*
- * The table at t, an answer of follow(). Where it was refused or t is 0, it has
- * no fields. The table length in the vtable is not looked at: honest writers
- * let tables of different lengths share a vtable.
+ * The table at t, an answer of follow(). That may be 0, where the prefix is, and
+ * does no harm: no field of a table is looked at after a refusal. Neither is
+ * the table's length in its vtable, ever: honest writers let tables of
+ * different lengths share a vtable.
  */
 static struct table open_table(struct reader *r, uint64_t t)
 {
-    struct table none = {0}, table = {.at = t};
-    int64_t v;
+    struct table table = {.at = t};
+    int64_t v = (int64_t)t - (int32_t)load_le32(r->bytes + t);
 
-    if (r->status != MSG_OK || t == 0)
-        return none;
-    v = (int64_t)t - (int32_t)load_le32(r->bytes + t);
     if (v < 0 || (uint64_t)v + 4 > r->len) {
         refuse(r, MSG_VTABLE_RANGE);
-        return none;
-    }
-    if (v % 2 != 0) {
+    } else if (v % 2 != 0) {
         refuse(r, MSG_MISALIGNED);
-        return none;
-    }
-    table.vtable = (uint64_t)v;
-    table.vtable_len = load_le16(r->bytes + v);
-    /* With an odd length the last slot would be half outside. */
-    if (table.vtable_len < 4 || table.vtable_len % 2 != 0 || table.vtable + table.vtable_len > r->len) {
-        refuse(r, MSG_VTABLE_RANGE);
-        return none;
+    } else {
+        table.vtable = (uint64_t)v;
+        table.vtable_len = load_le16(r->bytes + v);
+        /* With an odd length the last slot would be half outside. */
+        if (table.vtable_len < 4 || table.vtable_len % 2 != 0 || table.vtable + table.vtable_len > r->len)
+            refuse(r, MSG_VTABLE_RANGE);
     }
     return table;
 }
@@ -173,15 +164,13 @@ static void read_bytes(struct reader *r, const struct table *t, unsigned slot, c
     *data = r->bytes + at;
 }
 
-/* Absent is refused as `absent`, or is an empty string when that is MSG_OK, which refuses nothing. */
+/* Absent is refused as `absent`, MSG_OK refusing nothing. *data and *len stay as they are then. */
 static void read_string(struct reader *r, const struct table *t, unsigned slot, enum msg_status absent,
                         const uint8_t **data, uint32_t *len)
 {
     uint64_t at = read_target(r, t, slot);
     uint32_t n;
 
-    *data = r->bytes;
-    *len = 0;
     if (at == 0) {
         refuse(r, absent);
         return;
@@ -248,27 +237,28 @@ static enum msg_type read_return_type(struct reader *r, const struct table *t, u
 /* The length of bytes and prefix, and the root table. */
 static struct table open_message(struct reader *r, const uint8_t *bytes, size_t len)
 {
-    uint32_t prefix;
+    uint64_t announced;
 
     *r = (struct reader){.bytes = bytes, .len = len};
     if (len < LEN_MIN) {
         refuse(r, MSG_TRUNCATED);
-        return open_table(r, 0);
+        return (struct table){.at = 0};
     }
-    prefix = load_le32(bytes);
-    /* Messages are padded to 4: a prefix that no writer makes is broken, not the rest of the message missing.
+    announced = (uint64_t)load_le32(bytes) + 4;
+    /* Messages are padded to 4: a length that no writer makes is broken, not the rest of the message missing.
      */
-    if ((uint64_t)prefix + 4 != r->len)
-        refuse(r, (uint64_t)prefix + 4 > r->len && prefix <= INT32_MAX && prefix % 4 == 0 ? MSG_TRUNCATED
-                                                                                          : MSG_SIZE_PREFIX);
-    return open_table(r, follow(r, 4));
+    if (announced > r->len && announced <= MSG_LEN_MAX && announced % 4 == 0)
+        refuse(r, MSG_TRUNCATED);
+    else if (announced != r->len || announced > MSG_LEN_MAX)
+        refuse(r, MSG_SIZE_PREFIX);
+    return open_table(r, follow(r, ROOT_AT));
 }
 
 enum msg_status msg_read_call(const uint8_t *bytes, size_t len, struct msg_call *out)
 {
     struct reader r;
     struct table root = open_message(&r, bytes, len), param, value;
-    struct msg_call call = {0};
+    struct msg_call call = {.name = bytes};
     uint64_t params_at;
     uint32_t params_n, i;
     unsigned type;
@@ -321,7 +311,7 @@ enum msg_status msg_read_log(const uint8_t *bytes, size_t len, struct msg_log *o
 {
     struct reader r;
     struct table root = open_message(&r, bytes, len);
-    struct msg_log log;
+    struct msg_log log = {.message = bytes};
 
     read_string(&r, &root, LOG_MESSAGE, MSG_LOG_STRING, &log.message, &log.message_len);
     read_string(&r, &root, LOG_SOURCE, MSG_LOG_STRING, &log.source, &log.source_len);
@@ -339,7 +329,7 @@ enum msg_status msg_read_log(const uint8_t *bytes, size_t len, struct msg_log *o
 static struct msg_function read_function(struct reader *r, uint64_t offset_at)
 {
     struct table t = open_table(r, follow(r, offset_at));
-    struct msg_function f = {0};
+    struct msg_function f = {.name = r->bytes};
     const uint8_t *codes;
     uint32_t n, i;
 

@@ -8,6 +8,8 @@
 
 #include "mem/message.h"
 
+#define ROOT_AT 4 /* the offset of the root table, behind the prefix */
+
 enum {
     CALL_NAME = 0,
     CALL_PARAMS = 1,

@@ -13,7 +13,7 @@
 struct writer {
     uint8_t *out; /* NULL: only count */
     uint64_t len;
-    bool has_eight; /* somewhere is a scalar of 8 bytes */
+    unsigned align; /* of its largest scalar */
     bool bad;       /* no reader would accept it */
 };
 
@@ -34,8 +34,6 @@ static const uint16_t shape_error[] = {8, 16, 8, 4};
 static const uint16_t shape_log[] = {16, 28, 4, 8, 24, 12, 16, 20};
 static const uint16_t shape_details[] = {6, 8, 4};
 static const uint16_t shape_function[] = {10, 16, 4, 8, 12};
-
-#define ROOT_AT 4
 
 static void set_u8(struct writer *w, uint64_t at, uint8_t value)
 {
@@ -113,23 +111,21 @@ static void put_bytes(struct writer *w, const uint8_t *data, uint32_t len)
 
 /*
  * A vtable and its table, all zeroes, to which the offset at offset_at will
- * point. Returns where the table is. What comes next is aligned to 4. With an
- * 8-byte field, `rest` is where the table must start, in bytes above a multiple
- * of 8; otherwise it is -1.
+ * point. The table starts `rest` bytes above a multiple of `size`, the size of
+ * its largest field, but at least 4. Returns where it is; what comes next is
+ * aligned to 4.
  */
-static uint64_t put_table(struct writer *w, uint64_t offset_at, const uint16_t *shape, int rest)
+static uint64_t put_table_aligned(struct writer *w, uint64_t offset_at, const uint16_t *shape, unsigned size,
+                                  unsigned rest)
 {
     uint64_t vtable = w->len, at;
     unsigned i;
 
     for (i = 0; i < shape[0] / 2u; i++)
         put_u16(w, shape[i]);
-    if (rest < 0) {
-        pad(w, 4, 0);
-    } else {
-        pad(w, 8, (unsigned)rest);
-        w->has_eight = true;
-    }
+    pad(w, size, rest);
+    if (size > w->align)
+        w->align = size;
     at = w->len;
     set_offset_here(w, offset_at);
     put_u32(w, (uint32_t)(at - vtable));
@@ -138,11 +134,16 @@ static uint64_t put_table(struct writer *w, uint64_t offset_at, const uint16_t *
     return at;
 }
 
+static uint64_t put_table(struct writer *w, uint64_t offset_at, const uint16_t *shape)
+{
+    return put_table_aligned(w, offset_at, shape, 4, 0);
+}
+
 /* A table that is a union of that type code, to which the offset at offset_at points; returns the value's
  * offset. */
 static uint64_t put_union(struct writer *w, uint64_t offset_at, unsigned type)
 {
-    uint64_t at = put_table(w, offset_at, shape_union, -1);
+    uint64_t at = put_table(w, offset_at, shape_union);
 
     set_u8(w, at + 4, (uint8_t)type);
     return at + 8;
@@ -156,39 +157,39 @@ static void put_value(struct writer *w, uint64_t offset_at, const struct msg_val
     case MSG_INT:
     case MSG_UINT:
     case MSG_FLOAT:
-        at = put_table(w, offset_at, shape_4, -1);
+        at = put_table(w, offset_at, shape_4);
         set_u32(w, at + 4, (uint32_t)v->bits);
         break;
     case MSG_LONG:
     case MSG_ULONG:
     case MSG_DOUBLE:
-        at = put_table(w, offset_at, shape_8, 4);
+        at = put_table_aligned(w, offset_at, shape_8, 8, 4);
         set_u64(w, at + 4, v->bits);
         break;
     case MSG_BOOL:
-        at = put_table(w, offset_at, shape_1, -1);
+        at = put_table(w, offset_at, shape_1);
         set_u8(w, at + 4, v->bits != 0);
         break;
     case MSG_STRING:
-        at = put_table(w, offset_at, shape_4, -1);
+        at = put_table(w, offset_at, shape_4);
         set_offset_here(w, at + 4);
         put_string(w, v->data, v->len);
         break;
     case MSG_BYTES:
-        at = put_table(w, offset_at, returned ? shape_returned_bytes : shape_4, -1);
+        at = put_table(w, offset_at, returned ? shape_returned_bytes : shape_4);
         if (returned)
             set_u32(w, at + 4, v->len);
         set_offset_here(w, at + (returned ? 8 : 4));
         put_bytes(w, v->data, v->len);
         break;
-    case MSG_VOID: (void)put_table(w, offset_at, shape_void, -1); break;
+    case MSG_VOID: (void)put_table(w, offset_at, shape_void); break;
     }
 }
 
 /* In front of every message: the prefix, which is not known yet, and the root's offset. */
 static struct writer start(uint8_t *out)
 {
-    struct writer w = {.out = out};
+    struct writer w = {.out = out, .align = 4};
 
     put_zeroes(&w, ROOT_AT + 4);
     return w;
@@ -197,7 +198,7 @@ static struct writer start(uint8_t *out)
 /* The length of the message, 0 when there is none. */
 static size_t finish(struct writer *w)
 {
-    pad(w, w->has_eight ? 8 : 4, 0);
+    pad(w, w->align, 0);
     set_u32(w, 0, (uint32_t)(w->len - 4));
     return w->bad || w->len > MSG_LEN_MAX ? 0 : (size_t)w->len;
 }
@@ -215,7 +216,7 @@ static size_t lay_call(const struct msg_call *call, uint8_t *out)
 
     if (call->params_n > MSG_PARAMS_MAX || !is_type(call->returns, MSG_VOID))
         return 0;
-    root = put_table(&w, ROOT_AT, call->params_n == 0 ? shape_call_no_params : shape_call, -1);
+    root = put_table(&w, ROOT_AT, call->params_n == 0 ? shape_call_no_params : shape_call);
     set_u8(&w, root + 12, call->to_host ? WIRE_CALL_HOST : WIRE_CALL_GUEST);
     set_u8(&w, root + 13, (uint8_t)wire_exchange_return(call->returns));
     set_offset_here(&w, root + 4);
@@ -243,7 +244,7 @@ static size_t lay_result(const struct msg_result *result, uint8_t *out)
 
     value = put_union(&w, ROOT_AT, result->is_error ? WIRE_RESULT_ERROR : WIRE_RESULT_VALUE);
     if (result->is_error) {
-        at = put_table(&w, value, shape_error, 0);
+        at = put_table_aligned(&w, value, shape_error, 8, 0);
         set_u64(&w, at + 8, result->code);
         set_offset_here(&w, at + 4);
         put_string(&w, result->text, result->text_len);
@@ -259,7 +260,7 @@ static size_t lay_result(const struct msg_result *result, uint8_t *out)
 static size_t lay_log(const struct msg_log *log, uint8_t *out)
 {
     struct writer w = start(out);
-    uint64_t root = put_table(&w, ROOT_AT, shape_log, -1);
+    uint64_t root = put_table(&w, ROOT_AT, shape_log);
 
     if (log->level > MSG_LOG_LEVEL_LAST)
         return 0;
@@ -278,7 +279,7 @@ static size_t lay_log(const struct msg_log *log, uint8_t *out)
 
 static bool put_function(struct writer *w, uint64_t offset_at, const struct msg_function *f)
 {
-    uint64_t at = put_table(w, offset_at, shape_function, -1);
+    uint64_t at = put_table(w, offset_at, shape_function);
     unsigned i;
 
     if (f->params_n > MSG_PARAMS_MAX || !is_type(f->returns, MSG_VOID))
@@ -301,7 +302,7 @@ static bool put_function(struct writer *w, uint64_t offset_at, const struct msg_
 static size_t lay_details(const struct msg_function *functions, uint32_t n, uint8_t *out)
 {
     struct writer w = start(out);
-    uint64_t root = put_table(&w, ROOT_AT, shape_details, -1), vector;
+    uint64_t root = put_table(&w, ROOT_AT, shape_details), vector;
     uint32_t i;
 
     if (n > MSG_FUNCTIONS_MAX)

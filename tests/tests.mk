@@ -5,7 +5,7 @@ full := I686_GUEST=1 GUEST_COUNTER=1
 unit_tests := $(patsubst %.c,$(B)/%,$(wildcard tests/unit/test_*.c))
 kvm_tests := $(patsubst %.c,$(B)/%,$(wildcard tests/kvm/test_*.c))
 
-tests: $(unit_tests) $(kvm_tests)
+tests: $(unit_tests) $(kvm_tests) bench-programs
 
 # A test sees the whole library of its flavour; what it needs beyond that is in headers beside it.
 # --wrap=ioctl is the seam through which tests/kvm sees and fails the calls into KVM.
@@ -30,6 +30,24 @@ fuzz: $(fuzz_targets)
 build/fuzz/fuzz_%: tests/fuzz/fuzz_%.c $(fuzz_src) $(wildcard mem/*.h paging/*.h boot/*.h tests/fuzz/*.h)
 	@mkdir -p $(@D)
 	$(fuzz_cc) $(fuzz_flags) -o $@ $< $(fuzz_src)
+
+# The benchmark. floor shares no code with what it is compared to: no library, and no -I. to include from.
+bench_programs := $(addprefix $(B)/tests/bench/,bench tables floor)
+
+$(B)/tests/bench/%: tests/bench/%.c $(B)/libvmm.a Makefile tests/tests.mk
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP $(LDFLAGS) -o $@ $< $(B)/libvmm.a
+
+$(B)/tests/bench/floor: tests/bench/floor.c Makefile tests/tests.mk | $(KERNEL_HEADERS)
+	@mkdir -p $(@D)
+	$(CC) -D_GNU_SOURCE $(addprefix -isystem ,$(KERNEL_HEADERS)) $(CFLAGS) -MMD -MP $(LDFLAGS) -o $@ $<
+
+bench-programs: $(bench_programs)
+
+# LAB=1: in the lab as well.
+bench:
+	$(MAKE) -s $(full) SAN= all bench-programs
+	tests/bench/bench.sh $(if $(LAB),--lab)
 
 lint:
 	tests/lint/lint.sh
@@ -58,6 +76,6 @@ check:
 soak:
 	tests/check.sh --soak
 
--include $(addsuffix .d,$(unit_tests) $(kvm_tests))
+-include $(addsuffix .d,$(unit_tests) $(kvm_tests) $(bench_programs))
 
-.PHONY: tests fuzz lint coverage mutate fuzz-replay lab lab-shell demo check soak
+.PHONY: tests fuzz bench bench-programs lint coverage mutate fuzz-replay lab lab-shell demo check soak

@@ -26,6 +26,7 @@
 #   /guests/*        the samples
 #   /tests/kvm/*     static test programs that use /dev/kvm; all of them are run
 #   /tests/unit/*    those that do not, for --shell
+#   /tests/bench/*   the benchmark's, for --one
 #   /tmp             empty; what a command leaves there is seen by those after it
 #   /dev/console     a link to nowhere, in place of the node that every kernel brings along: /init is
 #                    started with descriptors 0-2 closed and has to mount devtmpfs to be heard
@@ -158,11 +159,11 @@ add_kvm_programs() {
 make_root() {
     local kind program
 
-    mkdir -p "$tmp"/root/{dev,m,tmp,guests,tests/kvm,tests/unit}
+    mkdir -p "$tmp"/root/{dev,m,tmp,guests,tests/{kvm,unit,bench}}
     cp "$modules"/*.ko "$tmp/root/m/"
     find "$dir/samples" -maxdepth 1 -type f -name '*.elf' -exec cp -t "$tmp/root/guests" {} + 2>/dev/null || true
-    for kind in kvm unit; do
-        for program in "$dir/tests/$kind"/test_*; do
+    for kind in kvm unit bench; do
+        for program in "$dir/tests/$kind"/*; do
             if [ -f "$program" ] && [ -x "$program" ]; then
                 strip -o "$tmp/root/tests/$kind/${program##*/}" "$program"
             fi

@@ -1,0 +1,201 @@
+/* State beside the registers. See kvm_state.h. */
+#include "hv/kvm_state.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <linux/kvm.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+
+#define PIC_MASTER 0
+#define PIC_SLAVE  1
+#define IOAPIC     2
+
+static int call(int fd, unsigned long request, void *arg, const char *name, struct err *e)
+{
+    if (ioctl(fd, (int)request, arg) < 0) {
+        int errnum = errno;
+
+        return err_set_errno(e, STATUS_HOST, errnum, "kvm: %s failed", name);
+    }
+    return 0;
+}
+
+/* ioctl takes a pointer to data it will not change as one it might. */
+static void *unconst(const void *p)
+{
+    return (void *)(uintptr_t)p;
+}
+
+#define VCPU_PART(part, GET, SET)                                                                            \
+    static int get_##part(struct machine *m, void *out, struct err *e)                                       \
+    {                                                                                                        \
+        return call(m->vcpu_fd, GET, out, #GET, e);                                                          \
+    }                                                                                                        \
+    static int set_##part(struct machine *m, const void *in, struct err *e)                                  \
+    {                                                                                                        \
+        return call(m->vcpu_fd, SET, unconst(in), #SET, e);                                                  \
+    }
+
+VCPU_PART(xcrs, KVM_GET_XCRS, KVM_SET_XCRS)
+VCPU_PART(xsave, KVM_GET_XSAVE, KVM_SET_XSAVE)
+VCPU_PART(debugregs, KVM_GET_DEBUGREGS, KVM_SET_DEBUGREGS)
+VCPU_PART(events, KVM_GET_VCPU_EVENTS, KVM_SET_VCPU_EVENTS)
+VCPU_PART(mp_state, KVM_GET_MP_STATE, KVM_SET_MP_STATE)
+VCPU_PART(lapic, KVM_GET_LAPIC, KVM_SET_LAPIC)
+
+static int get_chip(struct machine *m, uint32_t id, void *out, struct err *e)
+{
+    struct kvm_irqchip *chip = (struct kvm_irqchip *)out;
+
+    memset(chip, 0, sizeof(*chip));
+    chip->chip_id = id;
+    return call(m->vm_fd, KVM_GET_IRQCHIP, chip, "KVM_GET_IRQCHIP", e);
+}
+
+static int set_chip(struct machine *m, const void *in, struct err *e)
+{
+    return call(m->vm_fd, KVM_SET_IRQCHIP, unconst(in), "KVM_SET_IRQCHIP", e);
+}
+
+static int get_pic_master(struct machine *m, void *out, struct err *e)
+{
+    return get_chip(m, PIC_MASTER, out, e);
+}
+
+static int get_pic_slave(struct machine *m, void *out, struct err *e)
+{
+    return get_chip(m, PIC_SLAVE, out, e);
+}
+
+static int get_ioapic(struct machine *m, void *out, struct err *e)
+{
+    return get_chip(m, IOAPIC, out, e);
+}
+
+const struct kvm_part kvm_parts[] = {
+    {"XCR0", sizeof(struct kvm_xcrs), false, get_xcrs, set_xcrs},
+    {"XSAVE area", sizeof(struct kvm_xsave), false, get_xsave, set_xsave},
+    {"debug registers", sizeof(struct kvm_debugregs), false, get_debugregs, set_debugregs},
+    {"local APIC", sizeof(struct kvm_lapic_state), true, get_lapic, set_lapic},
+    {"master PIC", sizeof(struct kvm_irqchip), true, get_pic_master, set_chip},
+    {"slave PIC", sizeof(struct kvm_irqchip), true, get_pic_slave, set_chip},
+    {"IOAPIC", sizeof(struct kvm_irqchip), true, get_ioapic, set_chip},
+    {"pending events", sizeof(struct kvm_vcpu_events), false, get_events, set_events},
+    {"run state", sizeof(struct kvm_mp_state), false, get_mp_state, set_mp_state},
+    {NULL, 0, false, NULL, NULL},
+};
+
+/* KVM's form of a list of MSRs, NULL without memory. */
+static struct kvm_msrs *make_msrs(const struct cpu_msr *msrs, unsigned n)
+{
+    struct kvm_msrs *k = calloc(1, sizeof(*k) + n * sizeof(k->entries[0]));
+    unsigned i;
+
+    if (k == NULL)
+        return NULL;
+    k->nmsrs = n;
+    for (i = 0; i < n; i++) {
+        k->entries[i].index = msrs[i].index;
+        k->entries[i].data = msrs[i].value;
+    }
+    return k;
+}
+
+/* KVM_GET_MSRS and KVM_SET_MSRS stop at the first they refuse and return how many they did. */
+static int move_msrs(struct machine *m, struct kvm_msrs *k, unsigned long request, const char *name, struct err *e)
+{
+    unsigned n = k->nmsrs;
+    int done = ioctl(m->vcpu_fd, (int)request, k);
+
+    if (done < 0) {
+        int errnum = errno;
+
+        return err_set_errno(e, STATUS_HOST, errnum, "kvm: %s failed", name);
+    }
+    if ((unsigned)done != n)
+        return err_set(e, STATUS_HOST, "kvm: %s refuses MSR 0x%" PRIx32, name, k->entries[done].index);
+    return 0;
+}
+
+int machine_get_msrs(struct machine *m, struct cpu_msr *msrs, unsigned n, struct err *e)
+{
+    struct kvm_msrs *k = make_msrs(msrs, n);
+    int result;
+    unsigned i;
+
+    if (k == NULL)
+        return err_set_errno(e, STATUS_HOST, ENOMEM, "host memory: MSRs");
+    result = move_msrs(m, k, KVM_GET_MSRS, "KVM_GET_MSRS", e);
+    for (i = 0; result == 0 && i < n; i++)
+        msrs[i].value = k->entries[i].data;
+    free(k);
+    return result;
+}
+
+int machine_set_msrs(struct machine *m, const struct cpu_msr *msrs, unsigned n, struct err *e)
+{
+    struct kvm_msrs *k = make_msrs(msrs, n);
+    int result;
+
+    if (k == NULL)
+        return err_set_errno(e, STATUS_HOST, ENOMEM, "host memory: MSRs");
+    result = move_msrs(m, k, KVM_SET_MSRS, "KVM_SET_MSRS", e);
+    free(k);
+    return result;
+}
+
+int kvm_list_msrs(int kvm_fd, struct machine *m, struct cpu_msr **out, unsigned *n, struct err *e)
+{
+    struct kvm_msr_list *list = calloc(1, sizeof(*list) + KVM_MSRS_MAX * sizeof(list->indices[0]));
+    struct cpu_msr *msrs = calloc(KVM_MSRS_MAX, sizeof(*msrs));
+    struct err refused;
+    unsigned i, kept = 0;
+    int result = -1;
+
+    if (list == NULL || msrs == NULL) {
+        err_set_errno(e, STATUS_HOST, ENOMEM, "host memory: MSRs");
+        goto out;
+    }
+    list->nmsrs = KVM_MSRS_MAX;
+    if (call(kvm_fd, KVM_GET_MSR_INDEX_LIST, list, "KVM_GET_MSR_INDEX_LIST", e) != 0)
+        goto out;
+    /* Some of the list cannot be read, or not written back, on some hosts: such an MSR no guest can change. */
+    for (i = 0; i < list->nmsrs; i++) {
+        struct cpu_msr msr = {.index = list->indices[i]};
+
+        if (machine_get_msrs(m, &msr, 1, &refused) == 0 && machine_set_msrs(m, &msr, 1, &refused) == 0)
+            msrs[kept++] = msr;
+    }
+    *out = msrs;
+    *n = kept;
+    msrs = NULL;
+    result = 0;
+out:
+    free(list);
+    free(msrs);
+    return result;
+}
+
+int machine_filter_msrs(struct machine *m, const uint32_t *allowed, unsigned n, struct err *e)
+{
+    static uint8_t all[1] = {1}, none[1] = {0};
+    struct kvm_msr_filter filter = {.flags = KVM_MSR_FILTER_DEFAULT_DENY};
+    unsigned i;
+
+    assert(n <= KVM_FILTER_MAX && KVM_FILTER_MAX <= KVM_MSR_FILTER_MAX_RANGES);
+    if (ioctl(m->vm_fd, KVM_CHECK_EXTENSION, KVM_CAP_X86_MSR_FILTER) <= 0) {
+        err_set(e, STATUS_UNSUPPORTED, "kvm: missing capability KVM_CAP_X86_MSR_FILTER");
+        return err_hint(e, "use a newer kernel (Linux 5.10 or later)");
+    }
+    /* KVM wants at least one range for a filter that denies by default. */
+    if (n == 0)
+        filter.ranges[0] = (struct kvm_msr_filter_range){
+            .flags = KVM_MSR_FILTER_READ | KVM_MSR_FILTER_WRITE, .nmsrs = 1, .base = 0, .bitmap = none};
+    for (i = 0; i < n; i++)
+        filter.ranges[i] = (struct kvm_msr_filter_range){
+            .flags = KVM_MSR_FILTER_READ | KVM_MSR_FILTER_WRITE, .nmsrs = 1, .base = allowed[i], .bitmap = all};
+    return call(m->vm_fd, KVM_X86_SET_MSR_FILTER, &filter, "KVM_X86_SET_MSR_FILTER", e);
+}

@@ -1,0 +1,48 @@
+/*
+ * The parts of a vCPU's and a machine's state beside its registers, as KVM
+ * gives and takes them: bytes that nobody here looks into. hv/state decides
+ * what becomes of them.
+ */
+#ifndef HV_KVM_STATE_H
+#define HV_KVM_STATE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "boot/cpu.h"
+#include "hv/kvm.h"
+#include "mem/error.h"
+
+/* One part. `get` and `set` move `len` bytes; both fail with STATUS_HOST and the ioctl's name. */
+struct kvm_part {
+    const char *name;
+    size_t len;
+    bool irqchip; /* there only with in-kernel interrupt controllers */
+    int (*get)(struct machine *m, void *out, struct err *e);
+    int (*set)(struct machine *m, const void *in, struct err *e);
+};
+
+/* All parts, in the order in which they have to be set; a NULL name ends the list. */
+extern const struct kvm_part kvm_parts[];
+
+/*
+ * The MSRs of this KVM that can be read and written back, with the values they
+ * have now. *out is the caller's to free; *n at most KVM_MSRS_MAX.
+ */
+#define KVM_MSRS_MAX 512
+int kvm_list_msrs(int kvm_fd, struct machine *m, struct cpu_msr **out, unsigned *n, struct err *e);
+
+/* Read the MSRs whose indices are filled in; write them all. STATUS_HOST names the first that KVM refuses. */
+int machine_get_msrs(struct machine *m, struct cpu_msr *msrs, unsigned n, struct err *e);
+int machine_set_msrs(struct machine *m, const struct cpu_msr *msrs, unsigned n, struct err *e);
+
+/*
+ * From now on the guest's access to any MSR but `allowed` is a #GP. Before the
+ * first run. STATUS_UNSUPPORTED where KVM has no such filter. At most
+ * KVM_FILTER_MAX.
+ */
+#define KVM_FILTER_MAX 16
+int machine_filter_msrs(struct machine *m, const uint32_t *allowed, unsigned n, struct err *e);
+
+#endif

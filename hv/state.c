@@ -1,0 +1,192 @@
+/* The table of state. See state.h. */
+#include "hv/state.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "boot/x86.h"
+#include "hv/kvm_state.h"
+#include "mem/num.h"
+
+#define APIC_BASE_X2APIC 0x400u /* SDM 3A, "x2APIC State Transitions" */
+
+/* MSRs that are part of a guest (SDM 4, "Architectural MSRs"); an amd64 guest may touch no others. */
+static const uint32_t guest_msrs[] = {
+    0x00000010, /* TSC */
+    0x00000174, /* SYSENTER_CS */
+    0x00000175, /* SYSENTER_ESP */
+    0x00000176, /* SYSENTER_EIP */
+    0xc0000080, /* EFER: its value travels with the system registers */
+    0xc0000081, /* STAR */
+    0xc0000082, /* LSTAR */
+    0xc0000083, /* CSTAR */
+    0xc0000084, /* SFMASK */
+    0xc0000100, /* FS_BASE: with the system registers */
+    0xc0000101, /* GS_BASE: likewise */
+    0xc0000102, /* KERNEL_GS_BASE */
+};
+
+#define GUEST_MSRS_N (sizeof(guest_msrs) / sizeof(guest_msrs[0]))
+
+_Static_assert(GUEST_MSRS_N <= SNAPSHOT_MSRS_MAX && GUEST_MSRS_N <= KVM_FILTER_MAX, "a snapshot holds them all");
+
+/* EFER and the segment bases are system registers to KVM: one owner each. */
+static bool is_in_sregs(uint32_t msr)
+{
+    return msr == 0xc0000080 || msr == 0xc0000100 || msr == 0xc0000101;
+}
+
+/* --- system registers: captured --------------------------------------------------------------------- */
+
+static int capture_sregs(struct machine *m, struct snapshot *s, struct err *e)
+{
+    if (machine_get_sregs(m, &s->sregs, e) != 0)
+        return -1;
+    if ((s->sregs.apic_base & APIC_BASE_X2APIC) != 0)
+        return err_set(e, STATUS_IMAGE, "snapshot: the guest has turned x2APIC on (APIC base 0x%" PRIx64 ")",
+                       s->sregs.apic_base);
+    return 0;
+}
+
+/*
+ * KVM flushes translations when CR3 changes, and after a restore it usually
+ * has the value it had before: pass through another one.
+ */
+static int restore_sregs(struct machine *m, const struct snapshot *s, const struct state_baseline *b, struct err *e)
+{
+    struct cpu_sregs other = s->sregs;
+
+    if (b != NULL && (other.cr0 & CR0_PG) != 0) {
+        other.cr3 ^= PAGE_LEN;
+        if (machine_set_sregs(m, &other, e) != 0)
+            return -1;
+    }
+    return machine_set_sregs(m, &s->sregs, e);
+}
+
+/* --- MSRs: the guest's are captured, all others reset --------------------------------------------------- */
+
+static int capture_msrs(struct machine *m, struct snapshot *s, struct err *e)
+{
+    struct err refused;
+    unsigned i, n = 0;
+
+    for (i = 0; i < GUEST_MSRS_N; i++) {
+        struct cpu_msr msr = {.index = guest_msrs[i]};
+
+        /* One that this KVM does not have has not been written either. */
+        if (!is_in_sregs(msr.index) && machine_get_msrs(m, &msr, 1, &refused) == 0)
+            s->msrs[n++] = msr;
+    }
+    s->msrs_n = n;
+    (void)e;
+    return 0;
+}
+
+static int restore_msrs(struct machine *m, const struct snapshot *s, const struct state_baseline *b, struct err *e)
+{
+    if (b != NULL && machine_set_msrs(m, b->msrs, b->msrs_n, e) != 0)
+        return -1;
+    return s->msrs_n == 0 ? 0 : machine_set_msrs(m, s->msrs, s->msrs_n, e);
+}
+
+/* --- everything else: reset --------------------------------------------------------------------------------- */
+
+static int restore_parts(struct machine *m, const struct snapshot *s, const struct state_baseline *b, struct err *e)
+{
+    unsigned i;
+
+    (void)s;
+    if (b == NULL)
+        return 0;
+    for (i = 0; kvm_parts[i].name != NULL; i++)
+        if (b->parts[i] != NULL && kvm_parts[i].set(m, b->parts[i], e) != 0)
+            return -1;
+    return 0;
+}
+
+/* x87 and SSE as the ABI has them at entry, whatever KVM makes a new vCPU with. */
+static int restore_fpu(struct machine *m, const struct snapshot *s, const struct state_baseline *b, struct err *e)
+{
+    (void)s;
+    (void)b;
+    return machine_reset_fpu(m, e);
+}
+
+/* In the order of a restore. `capture` NULL: not part of a snapshot, reset in every memory model. */
+static const struct {
+    const char *name;
+    int (*capture)(struct machine *m, struct snapshot *s, struct err *e);
+    int (*restore)(struct machine *m, const struct snapshot *s, const struct state_baseline *b, struct err *e);
+} rows[] = {
+    {"system registers", capture_sregs, restore_sregs},
+    {"MSRs", capture_msrs, restore_msrs},
+    {"XCR0, XSAVE area, debug registers, interrupt controllers, events, run state", NULL, restore_parts},
+    {"x87 and SSE", NULL, restore_fpu},
+};
+
+#define ROWS_N (sizeof(rows) / sizeof(rows[0]))
+
+int state_capture(struct machine *m, struct snapshot *out, struct err *e)
+{
+    unsigned i;
+
+    for (i = 0; i < ROWS_N; i++)
+        if (rows[i].capture != NULL && rows[i].capture(m, out, e) != 0)
+            return -1;
+    return 0;
+}
+
+int state_restore(struct machine *m, const struct snapshot *s, const struct state_baseline *b, struct err *e)
+{
+    unsigned i;
+
+    for (i = 0; i < ROWS_N; i++)
+        if (rows[i].restore(m, s, b, e) != 0)
+            return err_wrap(e, "restore of %s", rows[i].name);
+    return 0;
+}
+
+int state_take_baseline(struct state_baseline *out, int kvm_fd, struct machine *m, bool irqchip, struct err *e)
+{
+    struct state_baseline b = {.msrs_n = 0};
+    unsigned i;
+
+    if (kvm_list_msrs(kvm_fd, m, &b.msrs, &b.msrs_n, e) != 0)
+        return -1;
+    for (i = 0; kvm_parts[i].name != NULL; i++) {
+        if (kvm_parts[i].irqchip && !irqchip)
+            continue;
+        b.parts[i] = calloc(1, kvm_parts[i].len);
+        if (b.parts[i] == NULL) {
+            err_set_errno(e, STATUS_HOST, ENOMEM, "host memory: %s", kvm_parts[i].name);
+            goto fail;
+        }
+        if (kvm_parts[i].get(m, b.parts[i], e) != 0)
+            goto fail;
+    }
+    *out = b;
+    return 0;
+fail:
+    state_free_baseline(&b);
+    return -1;
+}
+
+void state_free_baseline(struct state_baseline *b)
+{
+    unsigned i;
+
+    for (i = 0; i < STATE_PARTS_MAX; i++)
+        free(b->parts[i]);
+    free(b->msrs);
+    *b = (struct state_baseline){.msrs_n = 0};
+}
+
+int state_filter_msrs(struct machine *m, const struct guest_kind *kind, struct err *e)
+{
+    if (!kind->filter_msrs)
+        return 0;
+    return machine_filter_msrs(m, guest_msrs, GUEST_MSRS_N, e);
+}

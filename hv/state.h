@@ -1,0 +1,45 @@
+/*
+ * What becomes of every part of a vCPU's and a machine's state when a guest is
+ * captured and when it is restored: one table, which both go through, so that
+ * they cannot differ. General registers are set by whoever enters the guest.
+ */
+#ifndef HV_STATE_H
+#define HV_STATE_H
+
+#include <stdint.h>
+
+#include "boot/cpu.h"
+#include "boot/snapshot.h"
+#include "hv/kvm.h"
+#include "mem/error.h"
+
+#define STATE_PARTS_MAX 12
+
+/* What a machine's state was before its guest ran: what a restore resets to. */
+struct state_baseline {
+    uint8_t *parts[STATE_PARTS_MAX]; /* by number in kvm_parts; NULL where the machine has no such part */
+    struct cpu_msr *msrs;
+    unsigned msrs_n;
+};
+
+/*
+ * Take the state of a machine that has not run yet. Needed for a machine that
+ * is to be restored after its guest ran; the caller frees it.
+ */
+int state_take_baseline(struct state_baseline *b, int kvm_fd, struct machine *m, bool irqchip, struct err *e);
+void state_free_baseline(struct state_baseline *b);
+
+/* Let the guest change only the MSRs that the table knows, where its kind is filtered. Before the first run. */
+int state_filter_msrs(struct machine *m, const struct guest_kind *kind, struct err *e);
+
+/* Fill in what of the state is part of a snapshot: sregs, msrs. */
+int state_capture(struct machine *m, struct snapshot *out, struct err *e);
+
+/*
+ * Put the machine into the state of `s`: captured parts as they were, all
+ * others as in `b`, or, with b NULL, left alone because they have not changed
+ * since the machine was made. A guest with page tables has its TLB flushed.
+ */
+int state_restore(struct machine *m, const struct snapshot *s, const struct state_baseline *b, struct err *e);
+
+#endif

@@ -1,0 +1,76 @@
+/*
+ * What the programs of the benchmark print: one record a line, fields set
+ * apart by tabs, for report.py to make a table of.
+ *
+ *   row     ID  BASE  UNIT  TEXT   BASE is the row it is compared with, or "-"
+ *   sample  ID  CASE  ROUND NS     CASE: a kind of guest, or a geometry and a size
+ *   skip    ID  CASE  REASON
+ *
+ * Samples of a round are taken one after the other, a ratio is made of two
+ * samples of the same round and case.
+ */
+#ifndef TESTS_BENCH_ROWS_H
+#define TESTS_BENCH_ROWS_H
+
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+static inline uint64_t rows_clock(clockid_t clock)
+{
+    struct timespec t;
+
+    clock_gettime(clock, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+static inline void rows_row(const char *id, const char *base, const char *unit, const char *text)
+{
+    printf("row\t%s\t%s\t%s\t%s\n", id, base, unit, text);
+}
+
+static inline void rows_sample(const char *id, const char *which, unsigned round, double ns)
+{
+    printf("sample\t%s\t%s\t%u\t%.3f\n", id, which, round, ns);
+    fflush(stdout);
+}
+
+static inline void rows_skip(const char *id, const char *which, const char *reason)
+{
+    printf("skip\t%s\t%s\t%s\n", id, which, reason);
+    fflush(stdout);
+}
+
+static inline int rows_compare(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+
+    return (x > y) - (x < y);
+}
+
+static inline double rows_median(double *values, unsigned n)
+{
+    qsort(values, n, sizeof(*values), rows_compare);
+    return n % 2 != 0 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2;
+}
+
+/* The number that stands behind `name` on the command line, else `otherwise`. */
+static inline unsigned long rows_number(int argc, char **argv, const char *name, unsigned long otherwise)
+{
+    for (int i = 1; i + 1 < argc; i++)
+        if (strcmp(argv[i], name) == 0)
+            return strtoul(argv[i + 1], NULL, 10);
+    return otherwise;
+}
+
+static inline const char *rows_word(int argc, char **argv, const char *name, const char *otherwise)
+{
+    for (int i = 1; i + 1 < argc; i++)
+        if (strcmp(argv[i], name) == 0)
+            return argv[i + 1];
+    return otherwise;
+}
+
+#endif

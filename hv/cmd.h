@@ -17,6 +17,19 @@
  */
 int cmd_run(const struct options *o, struct outcome *out, struct text *calls, struct err *e);
 
+/* Run the image and make its calls as above, then save a snapshot of it to o->output. */
+int cmd_snapshot(const struct options *o, struct outcome *out, struct text *calls, struct err *e);
+
+/* Restore the snapshot o->image and make the calls, o->repeat times in one VM, in o->copies processes. */
+int cmd_restore(const struct options *o, struct outcome *out, struct text *calls, struct err *e);
+
+/*
+ * Answer requests on descriptor 0 with calls into the snapshot o->image, one
+ * JSON object a line each way, until it ends or a stop comes. *status is what
+ * vmm ends with.
+ */
+int cmd_serve(const struct options *o, enum status *status, struct err *e);
+
 /*
  * Try each kind of guest of this binary on this host. `out` receives the
  * answer for a person, or as JSON. STATUS_OK when all can run, else STATUS_UNSUPPORTED.

@@ -11,7 +11,7 @@
 
 struct options options_default(void)
 {
-    return (struct options){.sizes = layout_default_sizes(), .log_filter = 1};
+    return (struct options){.sizes = layout_default_sizes(), .log_filter = 1, .repeat = 1, .copies = 1, .jobs = 1};
 }
 
 void options_free(struct options *o)
@@ -160,6 +160,49 @@ static int set_report(struct options *o, const char *v, struct err *e)
     return 0;
 }
 
+static int set_snapshot_file(struct options *o, const char *v, struct err *e)
+{
+    (void)e;
+    o->output = v;
+    return 0;
+}
+
+#define REPEAT_MAX 1000000000u
+#define COPIES_MAX 100000u
+#define JOBS_MAX   1024u
+
+static int set_count(const char *option, const char *v, uint64_t max, uint64_t *out, struct err *e)
+{
+    if (args_number(option, v, max, out, e) != 0)
+        return -1;
+    if (*out == 0)
+        return err_set(e, STATUS_USAGE, "--%s: at least 1 is wanted (%s)", option, v);
+    return 0;
+}
+
+static int set_repeat(struct options *o, const char *v, struct err *e)
+{
+    return set_count("repeat", v, REPEAT_MAX, &o->repeat, e);
+}
+
+static int set_copies(struct options *o, const char *v, struct err *e)
+{
+    return set_count("copies", v, COPIES_MAX, &o->copies, e);
+}
+
+static int set_jobs(struct options *o, const char *v, struct err *e)
+{
+    return set_count("jobs", v, JOBS_MAX, &o->jobs, e);
+}
+
+static int set_verify(struct options *o, const char *v, struct err *e)
+{
+    (void)v;
+    (void)e;
+    o->verify = true;
+    return 0;
+}
+
 static int set_json(struct options *o, const char *v, struct err *e)
 {
     (void)v;
@@ -176,30 +219,33 @@ static int set_quiet(struct options *o, const char *v, struct err *e)
     return 0;
 }
 
-#define PLAN (CMD_RUN | CMD_INSPECT)
+/* Commands that take an image, that make calls, that run a guest. */
+#define PLAN  (CMD_RUN | CMD_SNAPSHOT | CMD_INSPECT)
+#define CALLS (CMD_RUN | CMD_SNAPSHOT | CMD_RESTORE)
+#define RUNS  (CALLS | CMD_SERVE)
 
 const struct option_row option_rows[] = {
-    {"call", CMD_RUN, "NAME", "call a function of the guest once init has ended; in order", true, add_call},
-    {"arg", CMD_RUN, "TYPE:VALUE", "an argument of the call before it", true, add_arg},
-    {"host-fn", CMD_RUN, "NAME=COMMAND", "let the guest run a command as host function NAME", true,
-     add_host_function},
-    {"timeout", CMD_RUN, "DURATION", "end with status 124 after so long in init or a call (ms, s, m)", false,
-     set_timeout},
+    {"o", CMD_SNAPSHOT, "FILE", "where the snapshot goes", false, set_snapshot_file},
+    {"call", CALLS, "NAME", "call a function of the guest; in order", true, add_call},
+    {"arg", CALLS, "TYPE:VALUE", "an argument of the call before it", true, add_arg},
+    {"host-fn", RUNS, "NAME=COMMAND", "let the guest run a command as host function NAME", true, add_host_function},
+    {"repeat", CMD_RESTORE, "N", "restore and make the calls N times in one VM", false, set_repeat},
+    {"copies", CMD_RESTORE, "N", "do it in N processes of their own", false, set_copies},
+    {"jobs", CMD_RESTORE, "M", "at most M of them at a time (default 1)", false, set_jobs},
+    {"timeout", RUNS, "DURATION", "end with status 124 after so long in init or a call (ms, s, m)", false, set_timeout},
     {"scratch", PLAN, "SIZE", "memory the guest may write to (default 288K)", false, set_scratch},
     {"heap", PLAN, "SIZE", "heap in the snapshot region (default 128K)", false, set_heap},
     {"input", PLAN, "SIZE", "input stack (default 16K)", false, set_input},
     {"output", PLAN, "SIZE", "output stack (default 16K)", false, set_output},
-    {"init-data", PLAN, "FILE", "bytes for the guest to read, at the PEB's init pointer", false,
-     set_init_data},
-    {"paging", PLAN, "auto|on|off", "i686: tables or identity (default: the image's note, else on)", false,
-     set_paging},
+    {"init-data", PLAN, "FILE", "bytes for the guest to read, at the PEB's init pointer", false, set_init_data},
+    {"paging", PLAN, "auto|on|off", "i686: tables or identity (default: the image's note, else on)", false, set_paging},
     {"irqchip", PLAN, "auto|on|off", "in-kernel interrupt controllers (default: none)", false, set_irqchip},
-    {"log-level", CMD_RUN, "LEVEL", "log records to show: off error warn info debug trace", false,
-     set_log_level},
-    {"core", CMD_RUN, "FILE", "write an ELF core when the guest faults or aborts", false, set_core},
-    {"report", CMD_RUN, "FILE|fd:N", "write one JSON object that says how the guest ended", false,
-     set_report},
-    {"quiet", CMD_RUN, NULL, "no messages of our own, only the guest's output", false, set_quiet},
+    {"log-level", RUNS, "LEVEL", "log records to show: off error warn info debug trace", false, set_log_level},
+    {"core", CALLS, "FILE", "write an ELF core when the guest faults or aborts", false, set_core},
+    {"verify", CMD_RESTORE | CMD_SERVE | CMD_INSPECT, NULL, "check the snapshot's pages against their checksums", false,
+     set_verify},
+    {"report", CALLS, "FILE|fd:N", "write one JSON object that says how the guest ended", false, set_report},
+    {"quiet", RUNS, NULL, "no messages of our own, only the guest's output", false, set_quiet},
     {"json", CMD_DOCTOR | CMD_INSPECT, NULL, "print JSON", false, set_json},
     {NULL, 0, NULL, NULL, false, NULL},
 };

@@ -114,7 +114,7 @@ void report_json(const struct outcome *o, const struct text *calls, struct text 
         [REASON_ABORTED] = "aborted",
         [REASON_FAULTED] = "faulted",
         [REASON_TIMEOUT] = "timeout",
-        [REASON_SIGNAL] = "signal",
+        [REASON_SIGNAL] = "signal", [REASON_COPIES] = "copies",
         [REASON_UNSUPPORTED] = "unsupported",
         [REASON_ERROR] = "error",
     };

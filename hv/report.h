@@ -21,6 +21,7 @@ enum reason {
     REASON_FAULTED,
     REASON_TIMEOUT,
     REASON_SIGNAL,
+    REASON_COPIES,      /* not all copies ended with 0 */
     REASON_UNSUPPORTED, /* this host cannot run it */
     REASON_ERROR,       /* never ran, or the host failed: see the error */
 };

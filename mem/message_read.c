@@ -55,16 +55,18 @@ static uint64_t follow(struct reader *r, uint64_t p)
 }
 
 /*
- * The table at t, an answer of follow(). That may be 0, where the prefix is, and
- * does no harm: no field of a table is looked at after a refusal. Neither is
- * the table's length in its vtable, ever: honest writers let tables of
- * different lengths share a vtable.
+ * The table at t, an answer of follow(); one without fields after a refusal,
+ * when there need not even be anything at t. The table length in the vtable is
+ * not looked at: honest writers let tables of different lengths share a vtable.
  */
 static struct table open_table(struct reader *r, uint64_t t)
 {
     struct table table = {.at = t};
-    int64_t v = (int64_t)t - (int32_t)load_le32(r->bytes + t);
+    int64_t v;
 
+    if (r->status != MSG_OK)
+        return table;
+    v = (int64_t)t - (int32_t)load_le32(r->bytes + t);
     if (v < 0 || (uint64_t)v + 4 > r->len) {
         refuse(r, MSG_VTABLE_RANGE);
     } else if (v % 2 != 0) {

@@ -1,0 +1,68 @@
+/* vmm restore: a saved guest goes on, once or many times. */
+#include <inttypes.h>
+
+#include "hv/cmd.h"
+#include "hv/copies.h"
+#include "hv/core.h"
+#include "hv/session.h"
+#include "hv/snapfile.h"
+
+/* One VM, o->repeat rounds: each starts from the snapshot and nothing of the round before is left. */
+static int run_rounds(const struct options *o, const struct snapshot *snap, struct outcome *out, struct text *calls,
+                      struct err *e)
+{
+    struct session s;
+    uint64_t i, exits_n = 0, ran_ns = 0;
+    int result = 0;
+
+    if (session_open(&s, o, snap, o->repeat > 1, e) != 0)
+        return -1;
+    for (i = 0; i < o->repeat && result == 0 && (i == 0 || out->reason == REASON_ENDED); i++) {
+        /* The report has the last round's results. */
+        calls->len = 0;
+        result = session_start(&s, out, e);
+        if (result == 0)
+            result = session_call_all(&s, out, calls, e);
+        exits_n += out->exits_n;
+        ran_ns += out->ran_ns;
+    }
+    if (result == 0) {
+        out->exits_n = exits_n;
+        out->ran_ns = ran_ns;
+    }
+    session_close(&s);
+    return result;
+}
+
+static void sum_up_copies(const struct options *o, const struct copies *c, struct outcome *out)
+{
+    *out = (struct outcome){.reason = REASON_ENDED};
+    if (c->worst == 0 && c->done_n == o->copies)
+        return;
+    out->reason = REASON_COPIES;
+    err_set(&out->why, (enum status)c->worst, "restore: %" PRIu64 " of %" PRIu64 " copies failed (worst status %d)",
+            c->failed_n + (o->copies - c->done_n), o->copies, c->worst);
+    out->status = out->why.status;
+}
+
+int cmd_restore(const struct options *o, struct outcome *out, struct text *calls, struct err *e)
+{
+    struct copies copies = {.child = false};
+    struct snapshot snap;
+    int result;
+
+    if (o->core != NULL && core_check_path(o->core, e) != 0)
+        return -1;
+    if (o->copies > 1 && o->report != NULL)
+        return err_set(e, STATUS_USAGE, "restore: --report and --copies do not go together");
+    if (snapfile_read(o->image, o->verify, &snap, NULL, e) != 0)
+        return -1;
+    copies.child = o->copies == 1;
+    result = copies.child ? 0 : copies_run(o->copies, o->jobs, &copies, e);
+    if (result == 0 && copies.child)
+        result = run_rounds(o, &snap, out, calls, e);
+    else if (result == 0)
+        sum_up_copies(o, &copies, out);
+    snapshot_free(&snap);
+    return result;
+}

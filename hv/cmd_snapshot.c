@@ -1,0 +1,49 @@
+/* vmm snapshot: image to file, after init and the calls. */
+#include "hv/cmd.h"
+#include "hv/capture.h"
+#include "hv/load.h"
+#include "hv/session.h"
+#include "hv/snapfile.h"
+
+/* Capture the guest as it is now and save it. A guest that did not end well is not worth a file. */
+static int save(struct session *s, const char *path, struct err *e)
+{
+    struct snapshot captured;
+    int result;
+
+    if (capture_make(&s->vm, &captured, e) != 0)
+        return -1;
+    result = snapfile_write(&captured, path, e);
+    snapshot_free(&captured);
+    return result;
+}
+
+static int run_and_save(const struct options *o, const struct snapshot *snap, struct outcome *out, struct text *calls,
+                        struct err *e)
+{
+    struct session s;
+    int result = -1;
+
+    if (session_open(&s, o, snap, false, e) != 0)
+        return -1;
+    if (session_start(&s, out, e) == 0)
+        result = session_call_all(&s, out, calls, e);
+    if (result == 0 && out->reason == REASON_ENDED)
+        result = save(&s, o->output, e);
+    session_close(&s);
+    return result;
+}
+
+int cmd_snapshot(const struct options *o, struct outcome *out, struct text *calls, struct err *e)
+{
+    struct snapshot snap;
+    int result;
+
+    if (o->output == NULL)
+        return err_set(e, STATUS_USAGE, "snapshot: no -o FILE given");
+    if (load_snapshot(o, &snap, e) != 0)
+        return -1;
+    result = run_and_save(o, &snap, out, calls, e);
+    snapshot_free(&snap);
+    return result;
+}

@@ -23,7 +23,16 @@ struct roots {
 
 static int bad_list(struct err *e, const char *what, uint64_t value)
 {
-    return err_set(e, STATUS_IMAGE, "snapshot: the guest's list of page-table roots: %s (0x%" PRIx64 ")", what, value);
+    return err_set(e, STATUS_IMAGE, "snapshot: the guest's list of page-table roots: %s (0x%" PRIx64 ")",
+                   what, value);
+}
+
+/* Whether a page of the guest's memory is one that the host writes to: an I/O stack's, or one at the top. */
+static bool is_hosts(const struct layout *l, struct gpa page)
+{
+    uint64_t off = page.v - l->scratch_gpa.v;
+
+    return page.v >= l->scratch_gpa.v && (off < l->pt_off || off >= layout_top_off(l, SCRATCH_HOST_PAGE));
 }
 
 /*
@@ -54,6 +63,8 @@ static int read_roots(struct vm *vm, uint64_t cr3, struct roots *out, struct err
             return bad_list(e, "a root is not page aligned", r.gpa[i].v);
         if (!gmem_contains(vm->mem, r.gpa[i], PAGE_LEN))
             return bad_list(e, "a root is not in the guest's memory", r.gpa[i].v);
+        if (is_hosts(&vm->snap->plan, r.gpa[i]))
+            return bad_list(e, "a root is in scratch that is the host's", r.gpa[i].v);
         for (j = 0; j < i; j++)
             if (r.gpa[j].v == r.gpa[i].v)
                 return bad_list(e, "a root is there twice", r.gpa[i].v);
@@ -69,7 +80,8 @@ static int read_roots(struct vm *vm, uint64_t cr3, struct roots *out, struct err
 }
 
 /* The window's leaves are as the first start made them: writable, and not executable where that can be said. */
-static struct compact_in compact_input(const struct vm *vm, const struct snapshot *s, const struct roots *roots)
+static struct compact_in compact_input(const struct vm *vm, const struct snapshot *s,
+                                       const struct roots *roots)
 {
     const struct layout *l = &vm->snap->plan;
 
@@ -92,7 +104,8 @@ static struct compact_in compact_input(const struct vm *vm, const struct snapsho
 }
 
 /* Map a region and fill it with pages of the guest. `n` 0 leaves it empty. */
-static int copy_pages(const struct vm *vm, const struct gpa *pages, uint64_t n, struct region *out, struct err *e)
+static int copy_pages(const struct vm *vm, const struct gpa *pages, uint64_t n, struct region *out,
+                      struct err *e)
 {
     if (n == 0)
         return 0;
@@ -101,16 +114,18 @@ static int copy_pages(const struct vm *vm, const struct gpa *pages, uint64_t n, 
     return region_seal(out, e);
 }
 
-static int take_packed(const struct vm *vm, const struct roots *roots, const struct compact_out *c, struct snapshot *s,
-                       struct err *e)
+static int take_packed(const struct vm *vm, const struct roots *roots, const struct compact_out *c,
+                       struct snapshot *s, struct err *e)
 {
     unsigned i;
 
     if (c->pages_n == 0)
         return err_set(e, STATUS_IMAGE, "snapshot: the guest maps no memory of its own");
-    if (layout_captured(&vm->snap->plan, c->pages_n * PAGE_LEN, c->tables_len, c->placed_n * PAGE_LEN, &s->plan, e) != 0 ||
+    if (layout_captured(&vm->snap->plan, c->pages_n * PAGE_LEN, c->tables_len, c->placed_n * PAGE_LEN,
+                        &s->plan, e) != 0 ||
         copy_pages(vm, c->pages, c->pages_n, &s->memory, e) != 0 ||
-        copy_pages(vm, c->placed, c->placed_n, &s->placed, e) != 0 || region_map(&s->tables, c->tables_len, e) != 0)
+        copy_pages(vm, c->placed, c->placed_n, &s->placed, e) != 0 ||
+        region_map(&s->tables, c->tables_len, e) != 0)
         return -1;
     memcpy(s->tables.base, c->tables, c->tables_len);
     s->sregs.cr3 = c->roots[roots->active].v;

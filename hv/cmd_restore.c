@@ -8,8 +8,8 @@
 #include "hv/snapfile.h"
 
 /* One VM, o->repeat rounds: each starts from the snapshot and nothing of the round before is left. */
-static int run_rounds(const struct options *o, const struct snapshot *snap, struct outcome *out, struct text *calls,
-                      struct err *e)
+static int run_rounds(const struct options *o, const struct snapshot *snap, struct outcome *out,
+                      struct text *calls, struct err *e)
 {
     struct session s;
     uint64_t i, exits_n = 0, ran_ns = 0;
@@ -40,7 +40,8 @@ static void sum_up_copies(const struct options *o, const struct copies *c, struc
     if (c->worst == 0 && c->done_n == o->copies)
         return;
     out->reason = REASON_COPIES;
-    err_set(&out->why, (enum status)c->worst, "restore: %" PRIu64 " of %" PRIu64 " copies failed (worst status %d)",
+    err_set(&out->why, (enum status)c->worst,
+            "restore: %" PRIu64 " of %" PRIu64 " copies failed (worst status %d)",
             c->failed_n + (o->copies - c->done_n), o->copies, c->worst);
     out->status = out->why.status;
 }

@@ -7,8 +7,8 @@
 #include "hv/session.h"
 
 /* The guest is built: run it. */
-static int run_snapshot(const struct options *o, const struct snapshot *snap, struct outcome *out, struct text *calls,
-                        struct err *e)
+static int run_snapshot(const struct options *o, const struct snapshot *snap, struct outcome *out,
+                        struct text *calls, struct err *e)
 {
     struct session s;
     int result = -1;

@@ -18,8 +18,8 @@ static int save(struct session *s, const char *path, struct err *e)
     return result;
 }
 
-static int run_and_save(const struct options *o, const struct snapshot *snap, struct outcome *out, struct text *calls,
-                        struct err *e)
+static int run_and_save(const struct options *o, const struct snapshot *snap, struct outcome *out,
+                        struct text *calls, struct err *e)
 {
     struct session s;
     int result = -1;

@@ -10,6 +10,24 @@ void console_init(struct console *c, int fd, struct stop *stop)
 {
     c->fd = fd;
     c->stop = stop;
+    c->gathered = NULL;
+    c->n = 0;
+}
+
+void console_gather(struct console *c, struct text *into, size_t max)
+{
+    c->gathered = into;
+    c->gathered_max = max;
+    c->cut = false;
+    c->n = 0;
+}
+
+static void gather(struct console *c)
+{
+    size_t room = c->gathered->len < c->gathered_max ? c->gathered_max - c->gathered->len : 0;
+
+    c->cut = c->cut || c->n > room;
+    text_add_bytes(c->gathered, (const char *)c->bytes, c->n < room ? c->n : room);
     c->n = 0;
 }
 
@@ -18,6 +36,10 @@ int console_flush(struct console *c, struct err *e)
     size_t done = 0;
     int result = 0;
 
+    if (c->gathered != NULL) {
+        gather(c);
+        return 0;
+    }
     while (done < c->n && result == 0) {
         ssize_t n = write(c->fd, c->bytes + done, c->n - done);
 
@@ -82,7 +104,8 @@ int console_put(struct console *c, uint32_t scalar, struct err *e)
     c->n += n;
     if (scalar == '\n' || c->n == CONSOLE_BUFFER_LEN)
         return console_flush(c, e);
-    stop_tick(c->stop);
+    if (c->gathered == NULL)
+        stop_tick(c->stop);
     return 0;
 }
 

@@ -1,15 +1,17 @@
 /*
  * The guest's output on its way to a file descriptor: bytes as they came,
  * flushed at a newline, at 4 KiB, when asked, and within 20 ms. A slow reader
- * is waited for; a stop ends the wait.
+ * is waited for; a stop ends the wait. Or it is gathered for whoever asks.
  */
 #ifndef HV_CONSOLE_H
 #define HV_CONSOLE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "hv/stop.h"
+#include "hv/text.h"
 #include "mem/error.h"
 
 #define CONSOLE_BUFFER_LEN 4096
@@ -17,12 +19,21 @@
 struct console {
     int fd;
     struct stop *stop;
+    struct text *gathered; /* NULL: it goes to fd */
+    size_t gathered_max;
+    bool cut; /* there was more than gathered_max */
     size_t n;
     uint8_t bytes[CONSOLE_BUFFER_LEN];
 };
 
 /* Write to `fd`, which stays the caller's; `stop` schedules the ticks and may end a wait. */
 void console_init(struct console *c, int fd, struct stop *stop);
+
+/*
+ * From now on append what is flushed to `into`, up to `max` bytes there, and
+ * drop the rest; c->cut, which starts as false, says whether there was any.
+ */
+void console_gather(struct console *c, struct text *into, size_t max);
 
 /*
  * Write out what is there, waiting for the reader. 0: all of it was written.

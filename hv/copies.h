@@ -8,8 +8,8 @@
 #include "mem/error.h"
 
 struct copies {
-    bool child;         /* this process is a copy: do the work */
-    int worst;          /* parent: the highest exit status of a copy, 128 + signal if one was killed */
+    bool child;                /* this process is a copy: do the work */
+    int worst;                 /* parent: the highest exit status of a copy, 128 + signal if one was killed */
     uint64_t done_n, failed_n; /* copies that ended, and those that ended with another status than 0 */
 };
 

@@ -12,8 +12,6 @@
 
 #define WORDS_LEN_MAX 4096
 
-extern char **environ;
-
 struct child {
     pid_t pid;
     int to, from; /* our ends of its stdin and stdout; -1 when closed */
@@ -72,8 +70,8 @@ static int spawn(char *const words[], int in, int out, pid_t *pid)
 static int start(const char *command, struct child *out, struct err *why)
 {
     char line[WORDS_LEN_MAX], *words[HOSTCMD_WORDS_MAX + 1];
+    struct child c = {.to = -1, .from = -1};
     int in[2], from[2], errnum;
-    struct child c;
 
     if (strlen(command) >= sizeof(line))
         return err_set(why, STATUS_HOST, "command is too long (%zu bytes, at most %zu)", strlen(command),
@@ -173,8 +171,8 @@ static enum hostcmd_end await_end(const struct child *c, const struct stop *stop
 enum hostcmd_end hostcmd_run(const char *command, const uint8_t *input, size_t input_len,
                              const struct stop *stop, struct text *out, struct err *why)
 {
+    struct child c = {.to = -1, .from = -1};
     enum hostcmd_end end;
-    struct child c;
     int wstatus = 0;
 
     if (start(command, &c, why) != 0)

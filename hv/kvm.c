@@ -311,7 +311,7 @@ int machine_set_sregs(struct machine *m, const struct cpu_sregs *s, struct err *
         .efer = s->efer,
         .apic_base = s->apic_base,
     };
-    struct cpu_sregs back;
+    struct cpu_sregs back = {.cr0 = 0};
 
     if (ioctl(m->vcpu_fd, KVM_SET_SREGS, &k) != 0)
         return call_failed("KVM_SET_SREGS", errno, e);

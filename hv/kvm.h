@@ -23,7 +23,7 @@ struct machine {
     int vm_fd, vcpu_fd; /* -1 when closed */
     struct kvm_run *run;
     uint64_t run_len;
-    uint32_t slots_max; /* memory slots this KVM offers */
+    uint32_t slots_max;            /* memory slots this KVM offers */
     struct irqchip_state *irqchip; /* as KVM made it; NULL without one */
 };
 

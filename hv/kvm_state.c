@@ -29,14 +29,14 @@ static void *unconst(const void *p)
     return (void *)(uintptr_t)p;
 }
 
-#define VCPU_PART(part, GET, SET)                                                                            \
-    static int get_##part(struct machine *m, void *out, struct err *e)                                       \
-    {                                                                                                        \
-        return call(m->vcpu_fd, GET, out, #GET, e);                                                          \
-    }                                                                                                        \
-    static int set_##part(struct machine *m, const void *in, struct err *e)                                  \
-    {                                                                                                        \
-        return call(m->vcpu_fd, SET, unconst(in), #SET, e);                                                  \
+#define VCPU_PART(part, GET, SET)                                           \
+    static int get_##part(struct machine *m, void *out, struct err *e)      \
+    {                                                                       \
+        return call(m->vcpu_fd, GET, out, #GET, e);                         \
+    }                                                                       \
+    static int set_##part(struct machine *m, const void *in, struct err *e) \
+    {                                                                       \
+        return call(m->vcpu_fd, SET, unconst(in), #SET, e);                 \
     }
 
 VCPU_PART(xcrs, KVM_GET_XCRS, KVM_SET_XCRS)
@@ -105,7 +105,8 @@ static struct kvm_msrs *make_msrs(const struct cpu_msr *msrs, unsigned n)
 }
 
 /* KVM_GET_MSRS and KVM_SET_MSRS stop at the first they refuse and return how many they did. */
-static int move_msrs(struct machine *m, struct kvm_msrs *k, unsigned long request, const char *name, struct err *e)
+static int move_msrs(struct machine *m, struct kvm_msrs *k, unsigned long request, const char *name,
+                     struct err *e)
 {
     unsigned n = k->nmsrs;
     int done = ioctl(m->vcpu_fd, (int)request, k);
@@ -195,7 +196,9 @@ int machine_filter_msrs(struct machine *m, const uint32_t *allowed, unsigned n, 
         filter.ranges[0] = (struct kvm_msr_filter_range){
             .flags = KVM_MSR_FILTER_READ | KVM_MSR_FILTER_WRITE, .nmsrs = 1, .base = 0, .bitmap = none};
     for (i = 0; i < n; i++)
-        filter.ranges[i] = (struct kvm_msr_filter_range){
-            .flags = KVM_MSR_FILTER_READ | KVM_MSR_FILTER_WRITE, .nmsrs = 1, .base = allowed[i], .bitmap = all};
+        filter.ranges[i] = (struct kvm_msr_filter_range){.flags = KVM_MSR_FILTER_READ | KVM_MSR_FILTER_WRITE,
+                                                         .nmsrs = 1,
+                                                         .base = allowed[i],
+                                                         .bitmap = all};
     return call(m->vm_fd, KVM_X86_SET_MSR_FILTER, &filter, "KVM_X86_SET_MSR_FILTER", e);
 }

@@ -11,7 +11,8 @@
 
 struct options options_default(void)
 {
-    return (struct options){.sizes = layout_default_sizes(), .log_filter = 1, .repeat = 1, .copies = 1, .jobs = 1};
+    return (struct options){
+        .sizes = layout_default_sizes(), .log_filter = 1, .repeat = 1, .copies = 1, .jobs = 1};
 }
 
 void options_free(struct options *o)
@@ -228,22 +229,27 @@ const struct option_row option_rows[] = {
     {"o", CMD_SNAPSHOT, "FILE", "where the snapshot goes", false, set_snapshot_file},
     {"call", CALLS, "NAME", "call a function of the guest; in order", true, add_call},
     {"arg", CALLS, "TYPE:VALUE", "an argument of the call before it", true, add_arg},
-    {"host-fn", RUNS, "NAME=COMMAND", "let the guest run a command as host function NAME", true, add_host_function},
+    {"host-fn", RUNS, "NAME=COMMAND", "let the guest run a command as host function NAME", true,
+     add_host_function},
     {"repeat", CMD_RESTORE, "N", "restore and make the calls N times in one VM", false, set_repeat},
     {"copies", CMD_RESTORE, "N", "do it in N processes of their own", false, set_copies},
     {"jobs", CMD_RESTORE, "M", "at most M of them at a time (default 1)", false, set_jobs},
-    {"timeout", RUNS, "DURATION", "end with status 124 after so long in init or a call (ms, s, m)", false, set_timeout},
+    {"timeout", RUNS, "DURATION", "end with status 124 after so long in init or a call (ms, s, m)", false,
+     set_timeout},
     {"scratch", PLAN, "SIZE", "memory the guest may write to (default 288K)", false, set_scratch},
     {"heap", PLAN, "SIZE", "heap in the snapshot region (default 128K)", false, set_heap},
     {"input", PLAN, "SIZE", "input stack (default 16K)", false, set_input},
     {"output", PLAN, "SIZE", "output stack (default 16K)", false, set_output},
-    {"init-data", PLAN, "FILE", "bytes for the guest to read, at the PEB's init pointer", false, set_init_data},
-    {"paging", PLAN, "auto|on|off", "i686: tables or identity (default: the image's note, else on)", false, set_paging},
+    {"init-data", PLAN, "FILE", "bytes for the guest to read, at the PEB's init pointer", false,
+     set_init_data},
+    {"paging", PLAN, "auto|on|off", "i686: tables or identity (default: the image's note, else on)", false,
+     set_paging},
     {"irqchip", PLAN, "auto|on|off", "in-kernel interrupt controllers (default: none)", false, set_irqchip},
-    {"log-level", RUNS, "LEVEL", "log records to show: off error warn info debug trace", false, set_log_level},
+    {"log-level", RUNS, "LEVEL", "log records to show: off error warn info debug trace", false,
+     set_log_level},
     {"core", CALLS, "FILE", "write an ELF core when the guest faults or aborts", false, set_core},
-    {"verify", CMD_RESTORE | CMD_SERVE | CMD_INSPECT, NULL, "check the snapshot's pages against their checksums", false,
-     set_verify},
+    {"verify", CMD_RESTORE | CMD_SERVE | CMD_INSPECT, NULL,
+     "check the snapshot's pages against their checksums", false, set_verify},
     {"report", CALLS, "FILE|fd:N", "write one JSON object that says how the guest ended", false, set_report},
     {"quiet", RUNS, NULL, "no messages of our own, only the guest's output", false, set_quiet},
     {"json", CMD_DOCTOR | CMD_INSPECT, NULL, "print JSON", false, set_json},

@@ -44,13 +44,20 @@ struct options {
     struct call_spec *calls;
     unsigned calls_n;
     struct host_functions host; /* only the commands are filled in */
-    const char *output; /* of snapshot */
+    const char *output;         /* of snapshot */
     uint64_t repeat, copies, jobs;
     bool json, quiet, verify;
 };
 
 /* Commands as bits, so that a row can name all that take the option. */
-enum command_bit { CMD_RUN = 1, CMD_DOCTOR = 2, CMD_INSPECT = 4, CMD_SNAPSHOT = 8, CMD_RESTORE = 16, CMD_SERVE = 32 };
+enum command_bit {
+    CMD_RUN = 1,
+    CMD_DOCTOR = 2,
+    CMD_INSPECT = 4,
+    CMD_SNAPSHOT = 8,
+    CMD_RESTORE = 16,
+    CMD_SERVE = 32
+};
 
 struct option_row {
     const char *name;  /* without dashes; NULL ends a table */

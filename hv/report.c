@@ -109,14 +109,9 @@ static void add_member(struct text *out, const char *name, const char *value)
 void report_json(const struct outcome *o, const struct text *calls, struct text *out)
 {
     static const char *const reasons[] = {
-        [REASON_ENDED] = "ended",
-        [REASON_CALL_ERROR] = "call-error",
-        [REASON_ABORTED] = "aborted",
-        [REASON_FAULTED] = "faulted",
-        [REASON_TIMEOUT] = "timeout",
-        [REASON_SIGNAL] = "signal", [REASON_COPIES] = "copies",
-        [REASON_UNSUPPORTED] = "unsupported",
-        [REASON_ERROR] = "error",
+        [REASON_ENDED] = "ended",     [REASON_CALL_ERROR] = "call-error",   [REASON_ABORTED] = "aborted",
+        [REASON_FAULTED] = "faulted", [REASON_TIMEOUT] = "timeout",         [REASON_SIGNAL] = "signal",
+        [REASON_COPIES] = "copies",   [REASON_UNSUPPORTED] = "unsupported", [REASON_ERROR] = "error",
     };
     bool has_error = o->reason != REASON_ENDED && o->reason != REASON_ABORTED;
 

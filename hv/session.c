@@ -9,7 +9,8 @@
 #include "hv/counter.h"
 #include "hv/value.h"
 
-int session_open(struct session *s, const struct options *o, const struct snapshot *snap, bool warm, struct err *e)
+int session_open(struct session *s, const struct options *o, const struct snapshot *snap, bool warm,
+                 struct err *e)
 {
     const struct vm_options vo = {.irqchip = snap->plan.sizes.apic, .warm = warm};
 
@@ -79,8 +80,8 @@ int session_start(struct session *s, struct outcome *out, struct err *e)
     return 0;
 }
 
-int session_call(struct session *s, const struct msg_call *call, struct msg_result *result, struct outcome *out,
-                 struct err *e)
+int session_call(struct session *s, const struct msg_call *call, struct msg_result *result,
+                 struct outcome *out, struct err *e)
 {
     if (call_guest(&s->env, call, result, out, e) != 0)
         return -1;

@@ -33,7 +33,8 @@ struct session {
  * Open KVM and a VM for `snap`, which must outlive *s; *s must not move until
  * session_close. `warm`: session_start may be called more than once.
  */
-int session_open(struct session *s, const struct options *o, const struct snapshot *snap, bool warm, struct err *e);
+int session_open(struct session *s, const struct options *o, const struct snapshot *snap, bool warm,
+                 struct err *e);
 void session_close(struct session *s);
 
 /*
@@ -51,7 +52,7 @@ int session_start(struct session *s, struct outcome *out, struct err *e);
 int session_call_all(struct session *s, struct outcome *out, struct text *calls, struct err *e);
 
 /* One call, for commands that get theirs elsewhere; the counter is checked, nothing is printed. */
-int session_call(struct session *s, const struct msg_call *call, struct msg_result *result, struct outcome *out,
-                 struct err *e);
+int session_call(struct session *s, const struct msg_call *call, struct msg_result *result,
+                 struct outcome *out, struct err *e);
 
 #endif

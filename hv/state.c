@@ -30,7 +30,8 @@ static const uint32_t guest_msrs[] = {
 
 #define GUEST_MSRS_N (sizeof(guest_msrs) / sizeof(guest_msrs[0]))
 
-_Static_assert(GUEST_MSRS_N <= SNAPSHOT_MSRS_MAX && GUEST_MSRS_N <= KVM_FILTER_MAX, "a snapshot holds them all");
+_Static_assert(GUEST_MSRS_N <= SNAPSHOT_MSRS_MAX && GUEST_MSRS_N <= KVM_FILTER_MAX,
+               "a snapshot holds them all");
 
 /* EFER and the segment bases are system registers to KVM: one owner each. */
 static bool is_in_sregs(uint32_t msr)
@@ -54,7 +55,8 @@ static int capture_sregs(struct machine *m, struct snapshot *s, struct err *e)
  * KVM flushes translations when CR3 changes, and after a restore it usually
  * has the value it had before: pass through another one.
  */
-static int restore_sregs(struct machine *m, const struct snapshot *s, const struct state_baseline *b, struct err *e)
+static int restore_sregs(struct machine *m, const struct snapshot *s, const struct state_baseline *b,
+                         struct err *e)
 {
     struct cpu_sregs other = s->sregs;
 
@@ -85,7 +87,8 @@ static int capture_msrs(struct machine *m, struct snapshot *s, struct err *e)
     return 0;
 }
 
-static int restore_msrs(struct machine *m, const struct snapshot *s, const struct state_baseline *b, struct err *e)
+static int restore_msrs(struct machine *m, const struct snapshot *s, const struct state_baseline *b,
+                        struct err *e)
 {
     if (b != NULL && machine_set_msrs(m, b->msrs, b->msrs_n, e) != 0)
         return -1;
@@ -94,7 +97,8 @@ static int restore_msrs(struct machine *m, const struct snapshot *s, const struc
 
 /* --- everything else: reset --------------------------------------------------------------------------------- */
 
-static int restore_parts(struct machine *m, const struct snapshot *s, const struct state_baseline *b, struct err *e)
+static int restore_parts(struct machine *m, const struct snapshot *s, const struct state_baseline *b,
+                         struct err *e)
 {
     unsigned i;
 
@@ -108,7 +112,8 @@ static int restore_parts(struct machine *m, const struct snapshot *s, const stru
 }
 
 /* x87 and SSE as the ABI has them at entry, whatever KVM makes a new vCPU with. */
-static int restore_fpu(struct machine *m, const struct snapshot *s, const struct state_baseline *b, struct err *e)
+static int restore_fpu(struct machine *m, const struct snapshot *s, const struct state_baseline *b,
+                       struct err *e)
 {
     (void)s;
     (void)b;
@@ -119,7 +124,8 @@ static int restore_fpu(struct machine *m, const struct snapshot *s, const struct
 static const struct {
     const char *name;
     int (*capture)(struct machine *m, struct snapshot *s, struct err *e);
-    int (*restore)(struct machine *m, const struct snapshot *s, const struct state_baseline *b, struct err *e);
+    int (*restore)(struct machine *m, const struct snapshot *s, const struct state_baseline *b,
+                   struct err *e);
 } rows[] = {
     {"system registers", capture_sregs, restore_sregs},
     {"MSRs", capture_msrs, restore_msrs},
@@ -145,11 +151,12 @@ int state_restore(struct machine *m, const struct snapshot *s, const struct stat
 
     for (i = 0; i < ROWS_N; i++)
         if (rows[i].restore(m, s, b, e) != 0)
-            return err_wrap(e, "restore of %s", rows[i].name);
+            return -1;
     return 0;
 }
 
-int state_take_baseline(struct state_baseline *out, int kvm_fd, struct machine *m, bool irqchip, struct err *e)
+int state_take_baseline(struct state_baseline *out, int kvm_fd, struct machine *m, bool irqchip,
+                        struct err *e)
 {
     struct state_baseline b = {.msrs_n = 0};
     unsigned i;

@@ -71,7 +71,8 @@ static bool kvm_shadows_tables(void)
     return true;
 }
 
-int vm_open(struct vm *out, int kvm_fd, const struct snapshot *snap, const struct vm_options *opt, struct err *e)
+int vm_open(struct vm *out, int kvm_fd, const struct snapshot *snap, const struct vm_options *opt,
+            struct err *e)
 {
     const struct machine_options mo = {.phys_bits = snap->kind->phys_bits, .irqchip = opt->irqchip};
     struct vm *vm = out;
@@ -201,8 +202,7 @@ int vm_restore(struct vm *vm, struct err *e)
     vm->usable = vm->ready = false;
     if (vm->ran && vm->shadows && is_paged(vm) && remap_scratch(vm, e) != 0)
         return -1;
-    if (restore_memory(vm, e) != 0 ||
-        state_restore(&vm->machine, s, vm->ran ? &vm->baseline : NULL, e) != 0)
+    if (restore_memory(vm, e) != 0 || state_restore(&vm->machine, s, vm->ran ? &vm->baseline : NULL, e) != 0)
         return -1;
     vm->flush_tlb = is_paged(vm) && s->generation != 0;
     vm->dispatch = s->dispatch;

@@ -28,10 +28,10 @@ struct vm {
     bool warm;                      /* may be restored after its guest ran */
     bool shadows;                   /* KVM shadows page tables here: it may keep a translation that is gone */
     struct state_baseline baseline; /* of a warm machine */
-    int kvm_fd;     /* the caller's, open as long as this */
-    bool usable;    /* false from a failed restore on */
-    bool ran;       /* the guest has run since the machine was made */
-    bool flush_tlb; /* the guest has not run yet since its tables were replaced under it */
+    int kvm_fd;                     /* the caller's, open as long as this */
+    bool usable;                    /* false from a failed restore on */
+    bool ran;                       /* the guest has run since the machine was made */
+    bool flush_tlb;                 /* the guest has not run yet since its tables were replaced under it */
 
     /* What init left, for calls. */
     bool ready; /* init has ended, and nothing has gone wrong since: the guest takes calls */

@@ -252,17 +252,23 @@ int layout_captured(const struct layout *l, uint64_t snapshot_len, uint64_t pt_l
 
     if (snapshot_len == 0 || !num_is_page_aligned(snapshot_len) || !num_is_page_aligned(pt_len) ||
         !num_is_page_aligned(placed_len))
-        return err_set(e, STATUS_IMAGE, "snapshot: a length is not a multiple of 4K (0x%" PRIx64 ", 0x%" PRIx64 ", 0x%" PRIx64 ")",
+        return err_set(e, STATUS_IMAGE,
+                       "snapshot: a length is not a multiple of 4K (0x%" PRIx64 ", 0x%" PRIx64 ", 0x%" PRIx64
+                       ")",
                        snapshot_len, pt_len, placed_len);
     if (snapshot_len > l->scratch_gpa.v - l->base.v || snapshot_len > l->rules->region_max)
-        return err_set(e, STATUS_IMAGE, "snapshot: %" PRIu64 "K of pages do not fit below scratch (0x%" PRIx64 "-0x%" PRIx64 ")",
+        return err_set(e, STATUS_IMAGE,
+                       "snapshot: %" PRIu64 "K of pages do not fit below scratch (0x%" PRIx64 "-0x%" PRIx64
+                       ")",
                        snapshot_len >> 10, l->base.v, l->scratch_gpa.v);
     if (!num_add(pt_len, placed_len, &used) || used > room)
         return err_set(e, STATUS_IMAGE,
-                       "snapshot: page tables and shared pages do not fit scratch (%" PRIu64 "K and %" PRIu64 "K, %" PRIu64 "K there)",
+                       "snapshot: page tables and shared pages do not fit scratch (%" PRIu64 "K and %" PRIu64
+                       "K, %" PRIu64 "K there)",
                        pt_len >> 10, placed_len >> 10, room >> 10);
     if (l->sizes.apic && num_overlap(l->base.v, snapshot_len, APIC_ACCESS_PAGE, PAGE_LEN))
-        return err_set(e, STATUS_IMAGE, "snapshot: pages at 0x%" PRIx64 "-0x%" PRIx64 " overlap the APIC page 0x%x", l->base.v,
+        return err_set(e, STATUS_IMAGE,
+                       "snapshot: pages at 0x%" PRIx64 "-0x%" PRIx64 " overlap the APIC page 0x%x", l->base.v,
                        l->base.v + snapshot_len, APIC_ACCESS_PAGE);
     n.snapshot_len = snapshot_len;
     n.pt_len = pt_len;

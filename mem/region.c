@@ -1,4 +1,4 @@
-/* Anonymous host mappings. See region.h for the contract. */
+/* Host mappings. See region.h for the contract. */
 #include "mem/region.h"
 
 #include <assert.h>
@@ -19,6 +19,23 @@ int region_map(struct region *r, uint64_t len, struct err *e)
         int errnum = errno;
 
         return err_set_errno(e, STATUS_HOST, errnum, "host memory: cannot map %" PRIu64 " bytes", len);
+    }
+    r->base = (uint8_t *)p;
+    r->len = len;
+    return 0;
+}
+
+int region_map_file(struct region *r, int fd, uint64_t off, uint64_t len, struct err *e)
+{
+    void *p;
+
+    assert(len != 0 && num_is_page_aligned(len) && num_is_page_aligned(off));
+    p = mmap(NULL, len, PROT_READ, MAP_PRIVATE | MAP_NORESERVE, fd, (off_t)off);
+    if (p == MAP_FAILED) {
+        int errnum = errno;
+
+        return err_set_errno(e, STATUS_HOST, errnum, "host memory: cannot map %" PRIu64 " bytes of a file",
+                             len);
     }
     r->base = (uint8_t *)p;
     r->len = len;

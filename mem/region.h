@@ -1,6 +1,7 @@
 /*
- * One anonymous host mapping and its owner. Never executable; lazily backed
- * (MAP_NORESERVE), so a large guest costs what it touches.
+ * One host mapping and its owner: of memory of our own, or of a part of a file
+ * that is only read. Never executable; lazily backed (MAP_NORESERVE), so a
+ * large guest costs what it touches.
  */
 #ifndef MEM_REGION_H
 #define MEM_REGION_H
@@ -16,6 +17,14 @@ struct region {
 
 /* Map `len` zero bytes (a non-zero page multiple), readable and writable. The caller owns *r. */
 int region_map(struct region *r, uint64_t len, struct err *e);
+
+/*
+ * Map `len` bytes (a non-zero page multiple) from `off` (page aligned) of a
+ * file, to be read: sealed from the start, and shared with everyone who maps
+ * that file. A read of a page past the end of a file that shrank raises SIGBUS.
+ * Not for region_clear. The caller owns *r; `fd` may be closed.
+ */
+int region_map_file(struct region *r, int fd, uint64_t off, uint64_t len, struct err *e);
 
 /* Make the bytes read-only for the host for good: a stray write through the mapping is a fault. */
 int region_seal(struct region *r, struct err *e);

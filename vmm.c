@@ -30,8 +30,11 @@ static const struct {
     bool takes_image;
     const char *help;
 } commands[] = {
-    {"run", CMD_RUN, true, "boot an image and run it to its end"},
-    {"inspect", CMD_INSPECT, true, "show the address plan of an image"},
+    {"run", CMD_RUN, true, "boot an image, run it to the end of its init, and call its functions"},
+    {"snapshot", CMD_SNAPSHOT, true, "do the same and save the guest as it is then"},
+    {"restore", CMD_RESTORE, true, "go on with a saved guest, once or many times"},
+    {"serve", CMD_SERVE, true, "answer requests for calls, one JSON object a line, from a saved guest"},
+    {"inspect", CMD_INSPECT, true, "show the address plan of an image, or what is in a snapshot"},
     {"doctor", CMD_DOCTOR, false, "say which guests this host can run, and why not"},
 };
 
@@ -84,8 +87,8 @@ static void add_command_help(struct text *t, unsigned bit)
 
             if ((r->commands & bit) == 0)
                 continue;
-            snprintf(left, sizeof(left), "--%s%s%s", r->name, r->value != NULL ? " " : "",
-                     r->value != NULL ? r->value : "");
+            snprintf(left, sizeof(left), "%s%s%s%s", r->name[1] == '\0' ? "-" : "--", r->name,
+                     r->value != NULL ? " " : "", r->value != NULL ? r->value : "");
             text_add(t, "      %-26s %s\n", left, r->help);
         }
     }
@@ -198,7 +201,10 @@ static int write_report(int fd, const struct options *o, const struct outcome *o
     return result;
 }
 
-static int main_run(const struct options *o)
+/* A command that runs guests. */
+typedef int command_run(const struct options *o, struct outcome *out, struct text *calls, struct err *e);
+
+static int main_run(command_run *run, const struct options *o)
 {
     struct text t = TEXT_EMPTY, calls = TEXT_EMPTY;
     struct outcome out;
@@ -207,7 +213,7 @@ static int main_run(const struct options *o)
 
     if (o->report != NULL && file_open_report(o->report, &report_fd, &e) != 0)
         return fail(&e);
-    if (cmd_run(o, &out, &calls, &e) != 0)
+    if (run(o, &out, &calls, &e) != 0)
         out = outcome_of_error(&e);
     if (!o->quiet || out.reason == REASON_ERROR || out.reason == REASON_UNSUPPORTED) {
         report_text(&out, &t);
@@ -233,8 +239,14 @@ static int main_command(unsigned command, const struct options *o)
     int result;
 
     if (commands[command].bit == CMD_RUN)
-        return main_run(o);
-    if (commands[command].bit == CMD_DOCTOR)
+        return main_run(cmd_run, o);
+    if (commands[command].bit == CMD_SNAPSHOT)
+        return main_run(cmd_snapshot, o);
+    if (commands[command].bit == CMD_RESTORE)
+        return main_run(cmd_restore, o);
+    if (commands[command].bit == CMD_SERVE)
+        result = cmd_serve(o, &status, &e);
+    else if (commands[command].bit == CMD_DOCTOR)
         result = cmd_doctor(o, &t, &status, &e);
     else
         result = cmd_inspect(o, &t, &e);

@@ -3,8 +3,10 @@
 #include <string.h>
 
 #include "hv/cmd.h"
+#include "hv/cmd_inspect.h"
 #include "hv/counter.h"
 #include "hv/load.h"
+#include "hv/snapfile.h"
 #include "mem/guest_abi.h"
 #include "mem/num.h"
 
@@ -115,6 +117,8 @@ int cmd_inspect(const struct options *o, struct text *out, struct err *e)
     struct layout plan;
     uint64_t max;
 
+    if (snapfile_is(o->image))
+        return inspect_snapshot(o, out, e);
     if (load_plan(o, &elf, &kind, &plan, e) != 0)
         return -1;
     max = layout_scratch_max(plan.rules, &plan.sizes);

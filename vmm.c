@@ -18,9 +18,9 @@
 #include "hv/pid1.h"
 #include "hv/report.h"
 #include "hv/text.h"
+#include "hv/version.h"
 #include "mem/error.h"
 
-#define VMM_VERSION "0.1"
 #define GUEST_ABI   "0.15"
 #define OPTIONS_MAX 64
 

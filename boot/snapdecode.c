@@ -120,7 +120,7 @@ static int read_header(const uint8_t *h, uint64_t file_len, struct snapfile_info
 int snap_decode_header(const uint8_t *header, uint64_t file_len, const char *name, uint64_t *head_len,
                        struct err *e)
 {
-    struct snapfile_info info;
+    struct snapfile_info info = {.file_len = 0};
 
     if (read_header(header, file_len, &info, e) != 0)
         return err_wrap(e, "%s", name);

@@ -51,7 +51,7 @@ uint64_t snap_encode(const struct snapshot *s, const struct snap_stamp *stamp, u
     struct snap_plan plan = {.plan = s->plan};
 
     assert(strlen(s->kind->name) < sizeof(plan.kind) && strlen(stamp->producer) < SNAP_PRODUCER_LEN);
-    strcpy(plan.kind, s->kind->name);
+    memcpy(plan.kind, s->kind->name, strlen(s->kind->name));
     add_small(&t, head, SNAP_PLAN, snap_write_plan(&plan, head + t.off));
     add_small(&t, head, SNAP_CPU, snap_write_cpu(s, head + t.off));
     add_small(&t, head, SNAP_ROOTS, snap_write_roots(s, head + t.off));
@@ -72,7 +72,7 @@ uint64_t snap_encode(const struct snapshot *s, const struct snap_stamp *stamp, u
     store_le32(head + SNAP_HDR_SECTIONS_N, t.n);
     store_le32(head + SNAP_HDR_TABLE_CRC, crc32c(0, t.at, (size_t)t.n * SNAP_ENT_SIZE));
     store_le64(head + SNAP_HDR_CREATED, stamp->created_ns);
-    strcpy((char *)head + SNAP_HDR_PRODUCER, stamp->producer);
+    memcpy(head + SNAP_HDR_PRODUCER, stamp->producer, strlen(stamp->producer));
     store_le32(head + SNAP_HDR_CRC, crc32c(0, head, SNAP_HDR_CRC));
     return t.off;
 }

@@ -8,21 +8,34 @@
 #define VECTOR_PF 14
 
 /* Error code of a page fault, SDM 3A, "Page-Fault Exceptions". */
-#define PF_P           0x01u
-#define PF_W           0x02u
-#define PF_RSVD        0x08u
-#define PF_I           0x10u
+#define PF_P      0x01u
+#define PF_W      0x02u
+#define PF_RSVD   0x08u
+#define PF_I      0x10u
 
-#define SELECTOR_CODE  0x08
-#define SELECTOR_DATA  0x10
-#define SELECTOR_TSS   0x18
+#define VECTOR_BP 3
 
-#define GATE_INTERRUPT 0x8e /* present, ring 0, 32-bit (i686) or 64-bit interrupt gate */
+/* The TSS takes two entries of an amd64 GDT and one of an i686 one. */
+#define SELECTOR_CODE      0x08
+#define SELECTOR_DATA      0x10
+#define SELECTOR_TSS       0x18
+#define SELECTOR_USER_DATA 0x28
+#define SELECTOR_USER_CODE 0x30
+#define GDT_LEN            0x38
 
-/* trap_*.S: the entry of each vector, and loading of both tables and all segments. */
+#define TSS_LEN            104
+
+#define GATE_INTERRUPT     0x8e /* present, ring 0, 32-bit (i686) or 64-bit interrupt gate */
+#define GATE_USER          0x60 /* for ring 3 as well */
+
+/* trap_*.S: the entry of each vector, and loading of both tables, all segments and the task register. */
 extern const uintptr_t trap_entries_step;
 extern char trap_entries[];
 void trap_load(const void *gdtr, const void *idtr);
+
+/* trap_*.S: to ring 3 with `arg` in the first register, and back to whoever called it, with a result. */
+uint32_t trap_user_enter(uintptr_t code, uintptr_t arg);
+void trap_user_leave(uint32_t result) __attribute__((noreturn));
 
 struct table_register {
     uint16_t limit;
@@ -43,10 +56,16 @@ static uintptr_t entry_of(unsigned vector)
     return (uintptr_t)trap_entries + vector * trap_entries_step;
 }
 
+/* Ring 3 comes back by int3. */
+static uint64_t gate_type(unsigned vector)
+{
+    return vector == VECTOR_BP ? GATE_INTERRUPT | GATE_USER : GATE_INTERRUPT;
+}
+
 #if defined(__x86_64__)
 
 #define TSS_OFF  0x40
-#define TSS_LEN  104
+#define TSS_RSP0 0x04
 #define TSS_IST1 0x24
 #define IDT_OFF  GUEST_PAGE_LEN
 
@@ -59,9 +78,15 @@ static void write_gate(volatile uint64_t *gate, unsigned vector)
     uintptr_t entry = entry_of(vector);
     uint64_t ist = vector < IRQ_VECTOR_FIRST ? 1 : 0;
 
-    gate[0] = (entry & 0xffff) | (uint64_t)SELECTOR_CODE << 16 | ist << 32 | (uint64_t)GATE_INTERRUPT << 40 |
+    gate[0] = (entry & 0xffff) | (uint64_t)SELECTOR_CODE << 16 | ist << 32 | gate_type(vector) << 40 |
               (entry >> 16 & 0xffff) << 48;
     gate[1] = entry >> 32;
+}
+
+static void write_stack(uintptr_t at, uint64_t stack)
+{
+    *(volatile uint32_t *)at = (uint32_t)stack;
+    *(volatile uint32_t *)(at + 4) = (uint32_t)(stack >> 32);
 }
 
 /* Descriptors are written accessed and, by ltr, busy: nothing writes to these pages after the first snapshot.
@@ -71,7 +96,7 @@ uintptr_t guest_prepare(void)
     volatile uint64_t *gdt = (volatile uint64_t *)TRAP_TABLES_AT;
     volatile uint64_t *idt = (volatile uint64_t *)(TRAP_TABLES_AT + IDT_OFF);
     uintptr_t tss = TRAP_TABLES_AT + TSS_OFF;
-    const struct table_register gdtr = {SELECTOR_TSS + 16 - 1, TRAP_TABLES_AT};
+    const struct table_register gdtr = {GDT_LEN - 1, TRAP_TABLES_AT};
     const struct table_register idtr = {VECTORS_N * 16 - 1, TRAP_TABLES_AT + IDT_OFF};
     uint64_t pages = guest_alloc_pages(3);
     const uint64_t rw_nx = GUEST_PTE_P | GUEST_PTE_RW | GUEST_PTE_A | GUEST_PTE_D | (uint64_t)1 << 63;
@@ -85,12 +110,14 @@ uintptr_t guest_prepare(void)
     gdt[SELECTOR_TSS / 8] =
         (TSS_LEN - 1) | (tss & 0xffffff) << 16 | (uint64_t)0x89 << 40 | (tss >> 24 & 0xff) << 56;
     gdt[SELECTOR_TSS / 8 + 1] = tss >> 32;
-    *(volatile uint32_t *)(tss + TSS_IST1) = (uint32_t)(AMD64_VIRT_TOP - SCRATCH_STACK_TOP);
-    *(volatile uint32_t *)(tss + TSS_IST1 + 4) = (uint32_t)((AMD64_VIRT_TOP - SCRATCH_STACK_TOP) >> 32);
+    gdt[SELECTOR_USER_DATA / 8] = 0x00cff3000000ffff;
+    gdt[SELECTOR_USER_CODE / 8] = 0x00affb000000ffff;
+    /* While ring 3 runs, nobody uses the IST stack: what comes then may have it, too. */
+    write_stack(tss + TSS_IST1, AMD64_VIRT_TOP - SCRATCH_STACK_TOP);
+    write_stack(tss + TSS_RSP0, AMD64_VIRT_TOP - SCRATCH_STACK_TOP);
     for (i = 0; i < VECTORS_N; i++)
         write_gate(idt + (uintptr_t)2 * i, i);
     trap_load(&gdtr, &idtr);
-    __asm__ volatile("ltr %w0" : : "r"(SELECTOR_TSS));
     return TRAP_STACK_TOP;
 }
 
@@ -110,31 +137,46 @@ static bool grow_stack(uintptr_t at)
 
 #else
 
-#define GDT_OFF 0
-#define IDT_OFF 0x100
+/* On one page; behind it the stack. */
+#define IDT_OFF  0x100
+#define TSS_OFF  0x300
+#define TSS_ESP0 0x04
+#define TSS_SS0  0x08
+
+/* Where paging is off: a restore zeroes scratch and gives no sign of it, but keeps .bss. */
+static uint8_t identity_pages[(1 + TRAP_STACK_PAGES) * GUEST_PAGE_LEN]
+    __attribute__((aligned(GUEST_PAGE_LEN)));
 
 static uintptr_t stack_top;
+static volatile uint32_t *tss_esp0;
 
-/* One page for both tables, the rest for the stack: all of it scratch, seen through the window. */
+/* One page for the tables, the rest for the stack: of scratch, seen through the window, where paging is on. */
 uintptr_t guest_prepare(void)
 {
-    uintptr_t tables = (uintptr_t)guest_window(guest_alloc_pages(1 + TRAP_STACK_PAGES));
-    volatile uint64_t *gdt = (volatile uint64_t *)(tables + GDT_OFF);
+    uintptr_t tables = guest_is_paged() ? (uintptr_t)guest_window(guest_alloc_pages(1 + TRAP_STACK_PAGES))
+                                        : (uintptr_t)identity_pages;
+    volatile uint64_t *gdt = (volatile uint64_t *)tables;
     volatile uint64_t *idt = (volatile uint64_t *)(tables + IDT_OFF);
-    const struct table_register gdtr = {SELECTOR_DATA + 8 - 1, tables + GDT_OFF};
+    uintptr_t tss = tables + TSS_OFF;
+    const struct table_register gdtr = {GDT_LEN - 1, tables};
     const struct table_register idtr = {VECTORS_N * 8 - 1, tables + IDT_OFF};
     unsigned i;
 
     gdt[SELECTOR_CODE / 8] = 0x00cf9b000000ffff;
     gdt[SELECTOR_DATA / 8] = 0x00cf93000000ffff;
+    gdt[SELECTOR_TSS / 8] =
+        (TSS_LEN - 1) | (uint64_t)(tss & 0xffffff) << 16 | (uint64_t)0x89 << 40 | (uint64_t)(tss >> 24) << 56;
+    gdt[SELECTOR_USER_DATA / 8] = 0x00cff3000000ffff;
+    gdt[SELECTOR_USER_CODE / 8] = 0x00cffb000000ffff;
+    *(volatile uint32_t *)(tss + TSS_SS0) = SELECTOR_DATA;
     for (i = 0; i < VECTORS_N; i++) {
         uint64_t entry = entry_of(i);
 
-        idt[i] = (entry & 0xffff) | (uint64_t)SELECTOR_CODE << 16 | (uint64_t)GATE_INTERRUPT << 40 |
-                 (entry >> 16) << 48;
+        idt[i] = (entry & 0xffff) | (uint64_t)SELECTOR_CODE << 16 | gate_type(i) << 40 | (entry >> 16) << 48;
     }
     trap_load(&gdtr, &idtr);
-    /* From here on a write to a copy-on-write page, such as this variable's, is handled. */
+    /* From here on a write to a copy-on-write page, such as these variables', is handled. */
+    tss_esp0 = (volatile uint32_t *)(tss + TSS_ESP0);
     stack_top = tables + (1 + TRAP_STACK_PAGES) * GUEST_PAGE_LEN;
     return stack_top;
 }
@@ -150,7 +192,20 @@ static bool grow_stack(uintptr_t at)
     return false;
 }
 
+/* Called by trap_i686.S: what comes while ring 3 runs goes on below what is on the stack now. */
+void trap_user_stack(uint32_t esp);
+
+void trap_user_stack(uint32_t esp)
+{
+    *tss_esp0 = esp;
+}
+
 #endif
+
+uint32_t guest_user_run(uintptr_t code, uintptr_t arg)
+{
+    return trap_user_enter(code, arg);
+}
 
 static uintptr_t read_cr2(void)
 {
@@ -184,6 +239,8 @@ void guest_trap(const struct trap_frame *f)
         irq_handlers[f->vector - IRQ_VECTOR_FIRST]();
         return;
     }
+    if (f->vector == VECTOR_BP && (f->cs & 3) == 3)
+        trap_user_leave((uint32_t)f->first);
     if (f->vector == VECTOR_PF) {
         if ((f->error & PF_P) == 0 && grow_stack(at))
             return;

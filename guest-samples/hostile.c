@@ -492,9 +492,9 @@ static void port_string_out(const struct msg_value *a, struct msg_result *r)
 
 static void port_string_in(const struct msg_value *a, struct msg_result *r)
 {
-    static uint8_t to[64];
+    static uint8_t to[GUEST_PAGE_LEN];
     void *p = to;
-    size_t n = sizeof(to);
+    size_t n = variant(a) % 2 == 0 ? sizeof(to) : (size_t)1 << 24;
 
     (void)r;
     __asm__ volatile("rep insb" : "+D"(p), "+c"(n) : "d"((uint16_t)variant(a)) : "memory");

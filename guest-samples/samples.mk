@@ -3,11 +3,18 @@
 # A name is built for every kind the flavour runs, unless <name>_kinds says otherwise. Beside
 # position-independent amd64 and fixed i686 guests, hello comes the other way round as well.
 
-sample_names := hello abort fault badread spin selfwrite rodesc scratch peb counter overrun frames calls timer hostile
+sample_names := hello abort fault badread spin selfwrite rodesc scratch peb counter overrun frames calls timer hostile \
+	cow multiroot shared rodata lineage dirty ring3
 rodesc_kinds := amd64 i686
 
+# About page tables.
+multiroot_kinds := amd64 i686
+shared_kinds := amd64 i686
+rodata_kinds := amd64 i686
+ring3_kinds := amd64 i686
+
 # Those that take calls from the host, and so handle exceptions.
-calling_names := calls timer hostile
+calling_names := calls timer hostile cow multiroot shared rodata lineage dirty ring3
 
 kinds := amd64 $(if $(I686_GUEST),i686 i686-identity)
 kinds_of = $(filter $(kinds),$(or $($(1)_kinds),amd64 i686 i686-identity))

@@ -33,7 +33,7 @@ common:
     push    %r10
     push    %r11
     cld
-    lea     72(%rsp), %rdi
+    lea     64(%rsp), %rdi
     call    guest_trap
     pop     %r11
     pop     %r10
@@ -55,11 +55,60 @@ trap_load:
     mov     %eax, %ds
     mov     %eax, %es
     mov     %eax, %ss
+    mov     $0x18, %eax
+    ltr     %ax
     /* A far return is the way to load cs. */
     pop     %rax
     push    $0x08
     push    %rax
     lretq
+
+/* trap_user_enter(code, arg): what must survive is on the stack, and user_stack says where. */
+.globl trap_user_enter
+trap_user_enter:
+    push    %rbx
+    push    %rbp
+    push    %r12
+    push    %r13
+    push    %r14
+    push    %r15
+    mov     %rsp, user_stack(%rip)
+    mov     %rsi, %rax
+    push    $0x2b
+    push    $0
+    push    $2
+    push    $0x33
+    push    %rdi
+    iretq
+
+/* trap_user_leave(result): on the exception's stack, which is left as it is. */
+.globl trap_user_leave
+trap_user_leave:
+    mov     $0x10, %eax
+    mov     %eax, %ds
+    mov     %eax, %es
+    mov     %eax, %ss
+    mov     user_stack(%rip), %rsp
+    mov     %edi, %eax
+    pop     %r15
+    pop     %r14
+    pop     %r13
+    pop     %r12
+    pop     %rbp
+    pop     %rbx
+    ret
+
+.globl guest_swap_cr8
+guest_swap_cr8:
+    mov     %edi, %edi
+    mov     %cr8, %rax
+    mov     %rdi, %cr8
+    ret
+
+.section .bss
+.balign 8
+user_stack:
+    .skip 8
 
 .section .rodata
 .globl trap_entries_step

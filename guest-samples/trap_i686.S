@@ -24,7 +24,7 @@ trap_entries:
 common:
     pusha
     cld
-    lea     32(%esp), %eax
+    lea     28(%esp), %eax
     push    %eax
     call    guest_trap
     add     $4, %esp
@@ -44,11 +44,63 @@ trap_load:
     mov     %eax, %fs
     mov     %eax, %gs
     mov     %eax, %ss
+    mov     $0x18, %eax
+    ltr     %ax
     /* A far return is the way to load cs. */
     pop     %eax
     push    $0x08
     push    %eax
     lret
+
+/* trap_user_enter(code, arg): what must survive is on the stack, and user_stack says where. */
+.globl trap_user_enter
+trap_user_enter:
+    push    %ebx
+    push    %ebp
+    push    %esi
+    push    %edi
+    mov     %esp, user_stack
+    push    %esp
+    call    trap_user_stack
+    add     $4, %esp
+    mov     20(%esp), %ecx
+    mov     24(%esp), %eax
+    mov     $0x2b, %edx
+    mov     %edx, %ds
+    mov     %edx, %es
+    push    $0x2b
+    push    $0
+    push    $2
+    push    $0x33
+    push    %ecx
+    iret
+
+/* trap_user_leave(result): on the exception's stack, which is left as it is. */
+.globl trap_user_leave
+trap_user_leave:
+    mov     4(%esp), %eax
+    mov     $0x10, %edx
+    mov     %edx, %ds
+    mov     %edx, %es
+    mov     %edx, %fs
+    mov     %edx, %gs
+    mov     %edx, %ss
+    mov     user_stack, %esp
+    pop     %edi
+    pop     %esi
+    pop     %ebp
+    pop     %ebx
+    ret
+
+.globl guest_swap_cr8
+guest_swap_cr8:
+    xor     %eax, %eax
+    ret
+
+.section .bss
+.balign 4
+user_stack:
+    .skip 4
 
 .section .rodata
 .globl trap_entries_step

@@ -10,6 +10,7 @@
 #include "mem/bytes.h"
 #include "mem/guest_abi.h"
 #include "mem/num.h"
+#include "mem/zero.h"
 #include "paging/compact.h"
 
 #define CR3_ADDR_MASK (~(uint64_t)PAGE_MASK)
@@ -159,11 +160,6 @@ out:
     return result;
 }
 
-static bool is_zero(const uint8_t *page)
-{
-    return page[0] == 0 && memcmp(page, page + 1, PAGE_LEN - 1) == 0;
-}
-
 /* As it is, but pages of zeros stay holes. Scratch is not part of it. */
 static int capture_identity(struct vm *vm, struct snapshot *s, struct err *e)
 {
@@ -173,7 +169,7 @@ static int capture_identity(struct vm *vm, struct snapshot *s, struct err *e)
         region_map(&s->memory, s->plan.snapshot_len, e) != 0)
         return -1;
     for (off = 0; off < s->memory.len; off += PAGE_LEN)
-        if (!is_zero(vm->copy.base + off))
+        if (!zero_is(vm->copy.base + off, PAGE_LEN))
             memcpy(s->memory.base + off, vm->copy.base + off, PAGE_LEN);
     return region_seal(&s->memory, e);
 }

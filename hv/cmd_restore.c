@@ -59,7 +59,9 @@ int cmd_restore(const struct options *o, struct outcome *out, struct text *calls
     if (snapfile_read(o->image, o->verify, &snap, NULL, e) != 0)
         return -1;
     copies.child = o->copies == 1;
-    result = copies.child ? 0 : copies_run(o->copies, o->jobs, &copies, e);
+    result = snapfile_guard(&snap, o->image, e);
+    if (result == 0 && !copies.child)
+        result = copies_run(o->copies, o->jobs, &copies, e);
     if (result == 0 && copies.child)
         result = run_rounds(o, &snap, out, calls, e);
     else if (result == 0)

@@ -249,7 +249,9 @@ int cmd_serve(const struct options *o, enum status *status, struct err *e)
 
     if (snapfile_read(o->image, o->verify, &snap, NULL, e) != 0)
         return -1;
-    result = open_and_serve(o, &snap, status, e);
+    result = snapfile_guard(&snap, o->image, e);
+    if (result == 0)
+        result = open_and_serve(o, &snap, status, e);
     snapshot_free(&snap);
     return result;
 }

@@ -12,6 +12,9 @@
 
 #define WORDS_LEN_MAX 4096
 
+/* How long its output may be silent before it is looked whether it still lives. */
+#define SILENCE_MS 50
+
 struct child {
     pid_t pid;
     int to, from; /* our ends of its stdin and stdout; -1 when closed */
@@ -131,11 +134,24 @@ static bool drain(struct child *c, struct text *out)
     return true;
 }
 
-/* Move bytes both ways until its output ends. */
+/* It is not reaped by this. */
+static bool has_ended(const struct child *c)
+{
+    siginfo_t info = {.si_pid = 0};
+
+    return waitid(P_PID, (id_t)c->pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid != 0;
+}
+
+/*
+ * Move bytes both ways until its output ends, or until it has ended itself and
+ * only what it left running holds its output open.
+ */
 static enum hostcmd_end talk(struct child *c, const uint8_t *input, size_t len, const struct stop *stop,
                              struct text *out, struct err *why)
 {
     size_t given = 0;
+    bool ended = false;
+    int n;
 
     if (len == 0)
         close_fd(&c->to);
@@ -144,8 +160,16 @@ static enum hostcmd_end talk(struct child *c, const uint8_t *input, size_t len, 
 
         if (stop_why(stop) != STOP_NONE)
             return HOSTCMD_STOPPED;
-        if (poll(p, 2, -1) < 0)
+        n = poll(p, 2, SILENCE_MS);
+        if (n < 0)
             continue; /* a signal: the loop looks why */
+        if (n == 0) {
+            /* Its last words may have come between the two looks: one more round, then. */
+            if (ended)
+                break;
+            ended = has_ended(c);
+            continue;
+        }
         if (p[1].revents != 0)
             feed(c, input, len, &given);
         if (p[0].revents != 0 && !drain(c, out)) {
@@ -168,8 +192,8 @@ static enum hostcmd_end await_end(const struct child *c, const struct stop *stop
     return HOSTCMD_OK;
 }
 
-enum hostcmd_end hostcmd_run(const char *command, const uint8_t *input, size_t input_len,
-                             const struct stop *stop, struct text *out, struct err *why)
+static enum hostcmd_end run(const char *command, const uint8_t *input, size_t input_len,
+                            const struct stop *stop, struct text *out, struct err *why)
 {
     struct child c = {.to = -1, .from = -1};
     enum hostcmd_end end;
@@ -200,4 +224,18 @@ enum hostcmd_end hostcmd_run(const char *command, const uint8_t *input, size_t i
         return HOSTCMD_FAILED;
     }
     return HOSTCMD_OK;
+}
+
+enum hostcmd_end hostcmd_run(const char *command, const uint8_t *input, size_t input_len,
+                             const struct stop *stop, struct text *out, struct err *why)
+{
+    const struct sigaction wait_for_it = {.sa_handler = SIG_DFL};
+    struct sigaction before;
+    enum hostcmd_end end;
+
+    /* Who was started with SIGCHLD ignored has children that go without a word, and would wait for ever. */
+    sigaction(SIGCHLD, &wait_for_it, &before);
+    end = run(command, input, input_len, stop, out, why);
+    sigaction(SIGCHLD, &before, NULL);
+    return end;
 }

@@ -25,7 +25,8 @@ enum hostcmd_end {
 /*
  * Run `command`, words separated by blanks, found by PATH when its first word
  * has no slash. Its whole process group is killed when a stop comes, and when
- * it leaves something running behind. `out` receives what it wrote.
+ * it leaves something running behind, which is not waited for. `out` receives
+ * what it wrote. The process must ignore SIGPIPE; the command does not.
  */
 enum hostcmd_end hostcmd_run(const char *command, const uint8_t *input, size_t input_len,
                              const struct stop *stop, struct text *out, struct err *why);

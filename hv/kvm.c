@@ -24,6 +24,9 @@
 #define CPUID_AMD        0x80000001u
 #define CPUID_ADDR_SIZES 0x80000008u
 
+/* KVM re-enters the guest after 1,024 rounds of a string instruction, each of which may take a few exits. */
+#define FINISH_MAX 16384
+
 /* Features a guest must not see: nested virtualisation, x2APIC (its MSRs pass KVM's filter), CET. */
 static const struct {
     uint32_t function, index, ecx, edx;
@@ -132,34 +135,6 @@ out:
     return result;
 }
 
-/* The interrupt controllers of a machine: the two PICs, the IOAPIC and the vCPU's local APIC. */
-static const uint32_t chip_ids[] = {KVM_IRQCHIP_PIC_MASTER, KVM_IRQCHIP_PIC_SLAVE, KVM_IRQCHIP_IOAPIC};
-
-#define CHIPS_N (sizeof(chip_ids) / sizeof(chip_ids[0]))
-
-struct irqchip_state {
-    struct kvm_irqchip chips[CHIPS_N];
-    struct kvm_lapic_state lapic;
-};
-
-/* Note what they are like before any guest has seen them. */
-static int note_irqchip(struct machine *m, struct err *e)
-{
-    unsigned i;
-
-    m->irqchip = calloc(1, sizeof(*m->irqchip));
-    if (m->irqchip == NULL)
-        return err_set_errno(e, STATUS_HOST, ENOMEM, "host memory: interrupt controllers");
-    for (i = 0; i < CHIPS_N; i++) {
-        m->irqchip->chips[i].chip_id = chip_ids[i];
-        if (ioctl(m->vm_fd, KVM_GET_IRQCHIP, &m->irqchip->chips[i]) != 0)
-            return call_failed("KVM_GET_IRQCHIP", errno, e);
-    }
-    if (ioctl(m->vcpu_fd, KVM_GET_LAPIC, &m->irqchip->lapic) != 0)
-        return call_failed("KVM_GET_LAPIC", errno, e);
-    return 0;
-}
-
 int machine_open(struct machine *m, int kvm_fd, const struct machine_options *opt, struct err *e)
 {
     struct machine n = MACHINE_CLOSED;
@@ -206,7 +181,7 @@ int machine_open(struct machine *m, int kvm_fd, const struct machine_options *op
     }
     n.run = (struct kvm_run *)run;
     n.run_len = (uint64_t)run_len;
-    if (set_cpuid(&n, kvm_fd, opt, e) != 0 || (opt->irqchip && note_irqchip(&n, e) != 0))
+    if (set_cpuid(&n, kvm_fd, opt, e) != 0)
         goto fail;
     *m = n;
     return 0;
@@ -223,7 +198,6 @@ void machine_close(struct machine *m)
         close(m->vcpu_fd);
     if (m->vm_fd >= 0)
         close(m->vm_fd);
-    free(m->irqchip);
     *m = MACHINE_CLOSED;
 }
 
@@ -315,6 +289,8 @@ int machine_set_sregs(struct machine *m, const struct cpu_sregs *s, struct err *
 
     if (ioctl(m->vcpu_fd, KVM_SET_SREGS, &k) != 0)
         return call_failed("KVM_SET_SREGS", errno, e);
+    /* Without a local APIC, KVM_RUN takes CR8 from here, where the last run left its own. */
+    m->run->cr8 = s->cr8;
     if (machine_get_sregs(m, &back, e) != 0)
         return -1;
     if ((s->cr0 & CR0_PG) != 0 && (s->efer & EFER_LME) == 0 && (back.cr0 & CR0_PG) == 0) {
@@ -431,27 +407,6 @@ int machine_reset_fpu(struct machine *m, struct err *e)
     return 0;
 }
 
-int machine_reset_events(struct machine *m, struct err *e)
-{
-    struct kvm_mp_state running = {.mp_state = KVM_MP_STATE_RUNNABLE};
-    /* The flags say which of the zeroes are meant: no pending NMI, no shadow of an sti. */
-    struct kvm_vcpu_events none = {.flags = KVM_VCPUEVENT_VALID_NMI_PENDING | KVM_VCPUEVENT_VALID_SHADOW};
-    unsigned i;
-
-    if (ioctl(m->vcpu_fd, KVM_SET_MP_STATE, &running) != 0)
-        return call_failed("KVM_SET_MP_STATE", errno, e);
-    if (ioctl(m->vcpu_fd, KVM_SET_VCPU_EVENTS, &none) != 0)
-        return call_failed("KVM_SET_VCPU_EVENTS", errno, e);
-    if (m->irqchip == NULL)
-        return 0;
-    for (i = 0; i < CHIPS_N; i++)
-        if (ioctl(m->vm_fd, KVM_SET_IRQCHIP, &m->irqchip->chips[i]) != 0)
-            return call_failed("KVM_SET_IRQCHIP", errno, e);
-    if (ioctl(m->vcpu_fd, KVM_SET_LAPIC, &m->irqchip->lapic) != 0)
-        return call_failed("KVM_SET_LAPIC", errno, e);
-    return 0;
-}
-
 static void decode_io(const struct kvm_run *r, struct exit *x)
 {
     const uint8_t *data = (const uint8_t *)r + r->io.data_offset;
@@ -523,6 +478,24 @@ int machine_run(struct machine *m, struct exit *out, struct err *e)
     }
     *out = x;
     return 0;
+}
+
+int machine_finish(struct machine *m, struct err *e)
+{
+    unsigned i;
+    int result = 0, errnum = 0;
+
+    machine_kick(m);
+    for (i = 0; i < FINISH_MAX && result == 0; i++) {
+        do
+            result = ioctl(m->vcpu_fd, KVM_RUN, 0);
+        while (result != 0 && errno == EAGAIN);
+        errnum = errno;
+    }
+    machine_unkick(m);
+    if (result == 0)
+        return err_set(e, STATUS_HOST, "kvm: an instruction of the guest cannot be finished (%u exits)", i);
+    return errnum == EINTR ? 0 : call_failed("KVM_RUN", errnum, e);
 }
 
 static int set_irq0(struct machine *m, uint32_t level, struct err *e)

@@ -17,14 +17,12 @@
 #include "mem/error.h"
 
 struct kvm_run;
-struct irqchip_state;
 
 struct machine {
     int vm_fd, vcpu_fd; /* -1 when closed */
     struct kvm_run *run;
     uint64_t run_len;
-    uint32_t slots_max;            /* memory slots this KVM offers */
-    struct irqchip_state *irqchip; /* as KVM made it; NULL without one */
+    uint32_t slots_max; /* memory slots this KVM offers */
 };
 
 struct machine_options {
@@ -64,19 +62,19 @@ int machine_get_regs(struct machine *m, struct cpu_regs *r, struct err *e);
 int machine_reset_fpu(struct machine *m, struct err *e);
 
 /*
- * A vCPU that runs, with no event on its way to it and its interrupt
- * controllers as new. A run that was ended in the middle of things leaves one
- * asleep in HLT, which would sleep on in the next; an interrupt half
- * delivered; or one in service, behind which no other is let through.
- */
-int machine_reset_events(struct machine *m, struct err *e);
-
-/*
  * Run until an exit. A signal gives EXIT_INTERRUPTED; so does the next run
  * after machine_kick. Before that next run the caller calls machine_unkick
  * and then looks at why it was kicked, in this order, and no kick is lost.
  */
 int machine_run(struct machine *m, struct exit *x, struct err *e);
+
+/*
+ * Let KVM finish the instruction that the last exit interrupted, if it did:
+ * else it would do so in the next run, whatever registers that starts with.
+ * What comes of it is for nobody: registers and memory are set afterwards.
+ * Clears a kick.
+ */
+int machine_finish(struct machine *m, struct err *e);
 
 /* One edge on interrupt line 0 of the in-kernel PIC; a machine with irqchip only. */
 int machine_pulse_irq0(struct machine *m, struct err *e);

@@ -40,7 +40,6 @@ static void *unconst(const void *p)
     }
 
 VCPU_PART(xcrs, KVM_GET_XCRS, KVM_SET_XCRS)
-VCPU_PART(xsave, KVM_GET_XSAVE, KVM_SET_XSAVE)
 VCPU_PART(debugregs, KVM_GET_DEBUGREGS, KVM_SET_DEBUGREGS)
 VCPU_PART(events, KVM_GET_VCPU_EVENTS, KVM_SET_VCPU_EVENTS)
 VCPU_PART(mp_state, KVM_GET_MP_STATE, KVM_SET_MP_STATE)
@@ -77,7 +76,6 @@ static int get_ioapic(struct machine *m, void *out, struct err *e)
 
 const struct kvm_part kvm_parts[] = {
     {"XCR0", sizeof(struct kvm_xcrs), false, get_xcrs, set_xcrs},
-    {"XSAVE area", sizeof(struct kvm_xsave), false, get_xsave, set_xsave},
     {"debug registers", sizeof(struct kvm_debugregs), false, get_debugregs, set_debugregs},
     {"local APIC", sizeof(struct kvm_lapic_state), true, get_lapic, set_lapic},
     {"master PIC", sizeof(struct kvm_irqchip), true, get_pic_master, set_chip},

@@ -1,4 +1,5 @@
 /* Opening a snapshot file. See snapfile.h. */
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -76,7 +77,7 @@ static int read_head(const struct source *src, struct snapshot *out, struct snap
     return result;
 }
 
-/* Read a section behind the head and compare its checksum. *out is left alone where the file has none. */
+/* Read a section behind the head, which may not be there, and compare its checksum. */
 static int read_section(const struct source *src, const struct snapfile_info *info, enum snap_section type,
                         struct region *out, struct err *e)
 {
@@ -84,7 +85,7 @@ static int read_section(const struct source *src, const struct snapfile_info *in
     uint64_t map_len;
 
     if (s == NULL)
-        return 0;
+        return 0; /* the plan has none */
     if (!num_page_up(s->len, &map_len) || region_map(out, map_len, e) != 0 ||
         read_at(src, s->off, out->base, s->len, e) != 0)
         return -1;
@@ -102,6 +103,7 @@ static int verify_memory(const struct source *src, const struct snapfile_info *i
     uint64_t off, n;
     int result = -1;
 
+    assert(chunks->base != NULL); /* there is no file without this section */
     if (region_map(&buffer, SNAP_CHUNK_LEN, e) != 0)
         return -1;
     for (off = 0; off < memory->len; off += n) {

@@ -190,7 +190,8 @@ struct content {
     uint8_t chunks[]; /* chunks_len bytes */
 };
 
-static int make_content(const struct snapshot *s, const char *path, struct content **out, struct err *e)
+/* NULL on failure; the caller frees it. */
+static struct content *make_content(const struct snapshot *s, const char *path, struct err *e)
 {
     uint64_t chunks_len = snap_chunks_len(s->memory.len);
     struct content *c = calloc(1, sizeof(*c) + chunks_len);
@@ -203,18 +204,19 @@ static int make_content(const struct snapshot *s, const char *path, struct conte
     };
     struct snapshot ignored;
 
-    if (c == NULL)
-        return err_set_errno(e, STATUS_HOST, ENOMEM, "host memory: %s", path);
+    if (c == NULL) {
+        err_set_errno(e, STATUS_HOST, ENOMEM, "host memory: %s", path);
+        return NULL;
+    }
     c->chunks_len = chunks_len;
     sum_chunks(&s->memory, c->chunks, chunks_len);
     stamp.chunks_crc = crc32c(0, c->chunks, chunks_len);
     c->file_len = snap_encode(s, &stamp, c->head);
     if (snap_decode(c->head, sizeof(c->head), c->file_len, path, &stamp.cpu, &ignored, &c->info, e) != 0) {
         free(c);
-        return -1;
+        return NULL;
     }
-    *out = c;
-    return 0;
+    return c;
 }
 
 static int write_section(const struct save *sv, const struct content *c, enum snap_section type,
@@ -265,10 +267,10 @@ static int save(struct save *sv, const struct snapshot *s, const struct content 
 int snapfile_write(const struct snapshot *s, const char *path, struct err *e)
 {
     struct save sv = {.path = path, .dir = -1, .fd = -1};
-    struct content *c = NULL;
+    struct content *c = make_content(s, path, e);
     int result;
 
-    if (make_content(s, path, &c, e) != 0)
+    if (c == NULL)
         return -1;
     result = save(&sv, s, c, e);
     if (sv.fd >= 0)

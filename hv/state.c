@@ -6,38 +6,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "boot/msrs.h"
 #include "boot/x86.h"
 #include "hv/kvm_state.h"
 #include "mem/num.h"
 
 #define APIC_BASE_X2APIC 0x400u /* SDM 3A, "x2APIC State Transitions" */
 
-/* MSRs that are part of a guest (SDM 4, "Architectural MSRs"); an amd64 guest may touch no others. */
-static const uint32_t guest_msrs[] = {
-    0x00000010, /* TSC */
-    0x00000174, /* SYSENTER_CS */
-    0x00000175, /* SYSENTER_ESP */
-    0x00000176, /* SYSENTER_EIP */
-    0xc0000080, /* EFER: its value travels with the system registers */
-    0xc0000081, /* STAR */
-    0xc0000082, /* LSTAR */
-    0xc0000083, /* CSTAR */
-    0xc0000084, /* SFMASK */
-    0xc0000100, /* FS_BASE: with the system registers */
-    0xc0000101, /* GS_BASE: likewise */
-    0xc0000102, /* KERNEL_GS_BASE */
-};
-
-#define GUEST_MSRS_N (sizeof(guest_msrs) / sizeof(guest_msrs[0]))
-
-_Static_assert(GUEST_MSRS_N <= SNAPSHOT_MSRS_MAX && GUEST_MSRS_N <= KVM_FILTER_MAX,
-               "a snapshot holds them all");
-
-/* EFER and the segment bases are system registers to KVM: one owner each. */
-static bool is_in_sregs(uint32_t msr)
-{
-    return msr == 0xc0000080 || msr == 0xc0000100 || msr == 0xc0000101;
-}
+_Static_assert(GUEST_MSRS_N <= KVM_FILTER_MAX, "the filter holds them all");
 
 /* --- system registers: captured --------------------------------------------------------------------- */
 
@@ -79,7 +55,7 @@ static int capture_msrs(struct machine *m, struct snapshot *s, struct err *e)
         struct cpu_msr msr = {.index = guest_msrs[i]};
 
         /* One that this KVM does not have has not been written either. */
-        if (!is_in_sregs(msr.index) && machine_get_msrs(m, &msr, 1, &refused) == 0)
+        if (guest_msr_is_captured(msr.index) && machine_get_msrs(m, &msr, 1, &refused) == 0)
             s->msrs[n++] = msr;
     }
     s->msrs_n = n;
@@ -97,6 +73,11 @@ static int restore_msrs(struct machine *m, const struct snapshot *s, const struc
 
 /* --- everything else: reset --------------------------------------------------------------------------------- */
 
+/*
+ * A run that was ended in the middle of things leaves a vCPU asleep in HLT,
+ * which would sleep on in the next; an interrupt half delivered; or one in
+ * service, behind which no other is let through.
+ */
 static int restore_parts(struct machine *m, const struct snapshot *s, const struct state_baseline *b,
                          struct err *e)
 {
@@ -127,10 +108,11 @@ static const struct {
     int (*restore)(struct machine *m, const struct snapshot *s, const struct state_baseline *b,
                    struct err *e);
 } rows[] = {
+    /* A local APIC's reset takes CR8 with it, so system registers come later. */
+    {"XCR0, debug registers, interrupt controllers, events, run state", NULL, restore_parts},
     {"system registers", capture_sregs, restore_sregs},
     {"MSRs", capture_msrs, restore_msrs},
-    {"XCR0, XSAVE area, debug registers, interrupt controllers, events, run state", NULL, restore_parts},
-    {"x87 and SSE", NULL, restore_fpu},
+    {"x87, SSE and what else XCR0 has", NULL, restore_fpu},
 };
 
 #define ROWS_N (sizeof(rows) / sizeof(rows[0]))

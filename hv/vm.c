@@ -200,6 +200,8 @@ int vm_restore(struct vm *vm, struct err *e)
 
     assert(vm->warm || !vm->ran);
     vm->usable = vm->ready = false;
+    if (vm->ran && machine_finish(&vm->machine, e) != 0)
+        return -1;
     if (vm->ran && vm->shadows && is_paged(vm) && remap_scratch(vm, e) != 0)
         return -1;
     if (restore_memory(vm, e) != 0 || state_restore(&vm->machine, s, vm->ran ? &vm->baseline : NULL, e) != 0)

@@ -27,12 +27,12 @@
 #define AMD64_DROPPED_START 0xffff800000000000
 #define AMD64_DROPPED_LEN   0x0000010000000000
 
-#define I686_PHYS_TOP  0xfee00000
-#define I686_VIRT_TOP  0x100000000 /* paged; an identity guest sees I686_PHYS_TOP */
+#define I686_PHYS_TOP       0xfee00000
+#define I686_VIRT_TOP       0x100000000 /* paged; an identity guest sees I686_PHYS_TOP */
 
-#define AMD64_BASE     0x4000 /* start of the snapshot region for a position-independent image */
-#define I686_BASE      0x1000
-#define BASE_MIN       0x1000 /* page 0 is the guest's null guard */
+#define AMD64_BASE          0x4000 /* start of the snapshot region for a position-independent image */
+#define I686_BASE           0x1000
+#define BASE_MIN            0x1000 /* page 0 is the guest's null guard */
 
 /* --- words at the top of scratch: distance down from the top ---------------------------------------- */
 #define SCRATCH_SIZE_WORD       0x08

@@ -33,7 +33,7 @@ int rebuild_refuse_full(const struct rebuild *r, struct err *e)
 
 static int grow(struct rebuild *r, struct err *e)
 {
-    uint32_t room = r->tables_room == 0 ? 64 : r->tables_room * 2;
+    uint32_t room = r->tables_room == 0 ? 16 : r->tables_room * 2;
     struct rebuild_table *tables = reallocarray(r->tables, room, sizeof(*tables));
     uint8_t *bytes = reallocarray(r->bytes, room, PAGE_LEN);
 
@@ -132,14 +132,18 @@ static int fill(struct window *w, uint32_t table, unsigned level, struct gva bas
 {
     const struct pt_geom *g = w->r->geom;
     uint64_t span = geom_entry_span(g, level);
+    struct gva last = gva_make(w->range.start.v + (w->range.len - 1));
+    /* The table has a part of the window; the root has all of it. */
+    bool from_start = level == g->levels || base.v < w->range.start.v;
+    bool to_last = level == g->levels || base.v + (g->entries_n * span - 1) > last.v;
+    unsigned i = from_start ? geom_index(g, level, w->range.start) : 0;
+    unsigned i_last = to_last ? geom_index(g, level, last) : g->entries_n - 1;
 
-    for (unsigned i = 0; i < g->entries_n; i++) {
+    for (; i <= i_last; i++) {
         struct gva va = geom_canonical(g, base.v + i * span);
         bool inside = va_range_holds(&w->range, va, span);
         uint32_t below = 0;
 
-        if (!va_range_touches(&w->range, va, span))
-            continue;
         if (level == 1) {
             struct gpa pa = gpa_make(w->to.v + (va.v - w->range.start.v));
 

@@ -49,15 +49,6 @@ struct frame {
     unsigned next; /* index */
 };
 
-/* False, if any entry of the table is not in the guest's memory. */
-static bool frame_read(const struct pt_geom *g, const struct gmem *m, struct frame *f)
-{
-    for (unsigned i = 0; i < g->entries_n; i++)
-        if (!gmem_read_entry(m, gpa_make(f->table.v + (uint64_t)i * g->entry_len), g->entry_len, &f->raw[i]))
-            return false;
-    return true;
-}
-
 static enum walk_what what_is(const struct pte *p)
 {
     switch (p->kind) {
@@ -93,7 +84,7 @@ static enum walk_end enter(struct walk *w, const struct walk_entry *entry)
     f->va = entry->va.v;
     f->rights = entry->rights;
     f->next = 0;
-    if (frame_read(w->geom, w->mem, f)) {
+    if (gmem_read_entries(w->mem, f->table, w->geom->entry_len, w->geom->entries_n, f->raw)) {
         w->depth++;
         return WALK_END_ALL;
     }

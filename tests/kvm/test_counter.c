@@ -22,7 +22,7 @@
 static bool open_guest(int kvm_fd, const char *kind, struct snapshot *snap, struct vm *vm)
 {
     struct image_options io = guest_options(SCRATCH);
-    const struct vm_options opt = {.irqchip = false};
+    const struct vm_options opt = {.irqchip = false, .warm = true};
     struct err e = {.text = ""};
 
     if (!guest_build_sample("counter", kind, &io, snap))

@@ -100,7 +100,7 @@ static void follow_pointers(int kvm_fd, const struct kvm_case *c)
     static uint8_t init[INIT_LEN];
     const struct worked *w = find_worked(c);
     struct image_options io = guest_options(c->n);
-    const struct vm_options opt = {.irqchip = false};
+    const struct vm_options opt = {.irqchip = false, .warm = true};
     struct err e = {.text = ""};
     struct snapshot snap;
     struct outcome out;
@@ -136,7 +136,7 @@ static void restored_heap(int kvm_fd, const struct kvm_case *c)
 {
     const struct worked *w = find_worked(c);
     struct image_options io = guest_options(c->n);
-    const struct vm_options opt = {.irqchip = false};
+    const struct vm_options opt = {.irqchip = false, .warm = true};
     struct err e = {.text = ""};
     struct snapshot snap;
     struct outcome out;

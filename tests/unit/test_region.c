@@ -189,6 +189,37 @@ static void test_map_fails(void)
     CHECK_EQ(r.len, 0x5000);
 }
 
+static void test_file(void)
+{
+    struct region r = {.base = (uint8_t *)(uintptr_t)0x123000, .len = 0x5000};
+    struct err e = untouched;
+    char name[] = "/tmp/test_region.XXXXXX";
+    uint8_t page[PAGE_LEN];
+    int fd = mkstemp(name);
+
+    tap_case("a part of a file is mapped from its offset, to be read only");
+    CHECK(fd >= 0 && unlink(name) == 0);
+    memset(page, 0x11, sizeof(page));
+    CHECK(pwrite(fd, page, sizeof(page), 0) == (ssize_t)sizeof(page));
+    memset(page, 0x22, sizeof(page));
+    CHECK(pwrite(fd, page, sizeof(page), PAGE_LEN) == (ssize_t)sizeof(page));
+    if (CHECK(region_map_file(&r, fd, PAGE_LEN, PAGE_LEN, &e) == 0)) {
+        CHECK_EQ(r.len, PAGE_LEN);
+        CHECK_EQ(r.base[0], 0x22);
+        CHECK_EQ(signal_of(write_first, r.base), SIGSEGV);
+        region_unmap(&r);
+    }
+    close(fd);
+
+    tap_case("a file that cannot be mapped is a host error that says how much was wanted");
+    r = (struct region){.base = (uint8_t *)(uintptr_t)0x123000, .len = 0x5000};
+    CHECK(region_map_file(&r, -1, 0, PAGE_LEN, &e) == -1);
+    CHECK_EQ(e.status, STATUS_HOST);
+    CHECK_HAS(e.text, "host memory: cannot map 4096 bytes of a file");
+    CHECK_EQ((uintptr_t)r.base, 0x123000);
+    CHECK_EQ(r.len, 0x5000);
+}
+
 static void test_seal(void)
 {
     struct err e = untouched;
@@ -258,6 +289,7 @@ int main(void)
     test_map();
     test_large();
     test_map_fails();
+    test_file();
     test_seal();
     test_clear();
     test_unmap();

@@ -1,0 +1,55 @@
+#!/bin/bash
+# Snapshots from the command line: what a restored guest does is what it would have done without.
+set -u
+. "$(dirname "$0")/lib.sh"
+
+snap=$tmp/guest.snap
+refused "a snapshot needs -o" 64 'no -o FILE' "$VMM" snapshot "$SAMPLES/calls-amd64.elf"
+refused "an image is no snapshot to restore" 126 'not a snapshot' "$VMM" restore "$SAMPLES/calls-amd64.elf"
+refused "a snapshot that is not there ends 127" 127 'No such file' "$VMM" restore "$tmp/none"
+refused "a report of many copies is a mistake" 64 'do not go together' \
+    "$VMM" restore --copies 2 --report "$tmp/report" "$SAMPLES/calls-amd64.elf"
+refused "a count of zero is a mistake" 64 'at least 1' "$VMM" restore --repeat 0 "$snap"
+
+if ! { [ -r /dev/kvm ] && [ -w /dev/kvm ]; }; then
+    skip "snapshots of guests that ran on this host" "no /dev/kvm here (lab)"
+    done_testing
+    exit 0
+fi
+
+for kind in amd64 i686-identity; do
+    guest=$SAMPLES/calls-$kind.elf
+    case_is "$kind: a guest is saved after its calls" 0 '^1$' "$VMM" snapshot -o "$snap" --call count "$guest"
+    run "$VMM" run --call count --call count --call add --arg int:2 --arg int:40 "$guest"
+    want=$(tail -n +2 <<<"$out")
+    run "$VMM" restore --call count --call add --arg int:2 --arg int:40 "$snap"
+    check "$kind: restore goes on where the guest was" [ "$status:$out" = "0:$want" ]
+    run "$VMM" restore --repeat 3 --call count "$snap"
+    check "$kind: each repeat starts from the same state" [ "$status:$out" = $'0:2\n2\n2' ]
+    run "$VMM" restore --copies 6 --jobs 3 --call count "$snap"
+    check "$kind: so does each copy" [ "$status:$out" = $'0:2\n2\n2\n2\n2\n2' ]
+    run "$VMM" restore --copies 3 --call fail "$snap"
+    check "$kind: copies that fail are told, with the worst status" [ "$status" = 122 ]
+    check "$kind: and counted" matches '3 of 3 copies failed'
+    run "$VMM" restore --repeat 3 --call fail "$snap"
+    check "$kind: a repeat that fails is the last" [ "$status" = 122 ]
+    case_is "$kind: inspect looks into the file" 0 "snapshot of an $kind guest, generation 1" "$VMM" inspect --verify "$snap"
+    run "$VMM" inspect --json "$snap"
+    check "$kind: as JSON too" jq -e '.generation == 1 and (.sections | length) > 4' "$tmp/out"
+    check "$kind: no path of this host is in the file" sh -c "! grep -aq '$SAMPLES\|$tmp' '$snap'"
+    run "$VMM" snapshot -o "$tmp/bad.snap" --call give_up "$guest"
+    check "$kind: a guest that aborts is not saved" [ "$status" = 134 -a ! -e "$tmp/bad.snap" ]
+    run "$VMM" restore --timeout 1s --call spin "$snap"
+    check "$kind: a restored guest meets its time limit" [ "$status" = 124 ]
+    run "$VMM" restore --counter 5 --call count "$snap"
+    check "$kind: a restored guest may have a counter" [ "$status:$out" = 0:2 ]
+done
+"$VMM" restore --copies 4 --jobs 4 --call spin "$snap" >/dev/null 2>&1 &
+pid=$!
+sleep 0.5
+kill -s TERM $pid
+wait $pid
+status=$?
+check "SIGTERM ends all copies" [ "$status" = 143 ]
+check "and none is left" sh -c "! pgrep -f '[r]estore --copies 4 --jobs 4 --call spin'"
+done_testing

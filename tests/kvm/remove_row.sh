@@ -1,0 +1,103 @@
+#!/bin/bash
+# Proves that test_reset looks at all of the state table: in a copy of the tree each row of it is taken
+# out, one at a time, and test_reset has to fail. The rows are those of `rows` and `guest_msrs` in
+# hv/state.c and of `kvm_parts` in hv/kvm_state.c, each on a line of its own. Prints TAP.
+#
+#   remove_row.sh [REGEX]   only rows that match
+#
+#   RESET_ROUNDS=3          rounds of test_reset
+set -u
+export LC_ALL=C RESET_ROUNDS=${RESET_ROUNDS:-3}
+cd "$(dirname "$0")/../.." || exit 1
+unset MAKEFLAGS MAKELEVEL MFLAGS
+
+flavour=i686-counter
+program=build/$flavour/tests/kvm/test_reset
+tree=build/remove-row
+export SAMPLES=$PWD/build/$flavour/samples
+only=${1-}
+n=0
+failed=0
+
+ok() { # name, wanted status, status; diagnostics are in $tree.log
+    n=$((n + 1))
+    if [ "$2" = "$3" ]; then
+        echo "ok $n - $1"
+        return
+    fi
+    failed=1
+    tail -n 20 "$tree.log" | sed 's/^/# /'
+    echo "not ok $n - $1"
+}
+
+build() { # folder
+    make -s -C "$1" I686_GUEST=1 GUEST_COUNTER=1 "$program" >"$tree.log" 2>&1
+}
+
+# file, first line of the array: the numbers of the lines that are rows of it, and their text
+rows_of() {
+    awk -v start="$2" '
+        index($0, start) { inside = 1; next }
+        inside && /^}|^    }/ { exit }
+        inside && /^    (\{"|0x)/ { print NR " " $0 }
+    ' "$1"
+}
+
+# A row's line may not lead into the next one: taking it out would take out half of a row.
+is_whole() {
+    case $1 in
+    *'},' | *'},'*'*/' | '    0x'*,*) ;;
+    *) return 1 ;;
+    esac
+}
+
+try() { # file, array
+    local file=$1 number text name status
+
+    while read -r number text; do
+        name=$(printf '%s' "$text" | sed -E 's/^\{"([^"]*)".*/\1/; s/^(0x[0-9a-f]*),.*/MSR \1/')
+        [[ $name =~ $only ]] || continue
+        if ! is_whole "    $text"; then
+            printf '%s:%s: a row of more than one line\n' "$file" "$number" >"$tree.log"
+            ok "without $name, test_reset fails" 0 1
+            continue
+        fi
+        sed "${number}d" "$file" >"$tree/$file"
+        if ! build "$tree"; then
+            ok "without $name, it compiles" 0 1
+        else
+            (cd "$tree" && timeout 120 "$program") >"$tree.log" 2>&1
+            status=$?
+            [ $status = 0 ] || status=1
+            ok "without $name, test_reset fails" 1 $status
+        fi
+        cp -p "$file" "$tree/$file"
+        touch "$tree/$file"
+    done < <(rows_of "$file" "$2")
+}
+
+if [ ! -c /dev/kvm ]; then
+    echo "1..0 # SKIP there is no KVM here"
+    exit 0
+fi
+mkdir -p build
+if ! make -s I686_GUEST=1 GUEST_COUNTER=1 samples "$program" >"$tree.log" 2>&1; then
+    ok "test_reset is there" 0 1
+    echo "1..$n"
+    exit 1
+fi
+rm -rf "$tree"
+mkdir -p "$tree/build"
+cp -a Makefile vmm.c mem paging boot hv guest-samples tests "$tree/"
+cp -a "build/$flavour" "$tree/build/"
+[ ! -d build/kernel-headers ] || cp -a build/kernel-headers "$tree/build/"
+
+build "$tree" && (cd "$tree" && "$program") >"$tree.log" 2>&1
+ok "with all rows, test_reset passes" 0 $?
+try hv/state.c 'rows[] = {'
+try hv/state.c 'guest_msrs[] = {'
+try hv/kvm_state.c 'kvm_parts[] = {'
+[ -n "$only" ] || [ $n -gt 20 ] || ok "the table has rows" 0 1
+rm -rf "$tree" "$tree.log"
+echo "1..$n"
+exit $failed

@@ -1,0 +1,527 @@
+/*
+ * Nothing that one run wrote can be read by the next. All state that KVM can
+ * tell of, found by a list of this test's own, and all of the guest's memory
+ * are after each restore what they were after the first, whatever a guest did
+ * in between; and the process that does this a thousand times does not grow.
+ *
+ * RESET_ROUNDS: how many restores in a case, 1,000 by default and in the lab
+ * LAB_ROUNDS, times TEST_SCALE.
+ */
+#include <time.h>
+
+#include "tests/kvm/captured.h"
+#include "tests/kvm/raw_state.h"
+
+#define ROUNDS         1000
+#define LAB_ROUNDS     30
+
+#define PAGES_CAPTURED 2 /* that the guest has dirtied when it is captured */
+
+/* MSRs that a guest has for itself, ABI 9; the values are put there before the capture. */
+static const struct {
+    uint32_t index;
+    uint64_t value;
+} guests_own[] = {
+    {0x00000174, 0x38},               /* SYSENTER_CS */
+    {0x00000175, 0x12345000},         /* SYSENTER_ESP */
+    {0x00000176, 0x23456000},         /* SYSENTER_EIP */
+    {0xc0000081, 0x0013000800000000}, /* STAR */
+    {0xc0000082, 0xffff800000345000}, /* LSTAR */
+    {0xc0000083, 0xffff800000456000}, /* CSTAR */
+    {0xc0000084, 0x0000000000047700}, /* SFMASK */
+    {0xc0000102, 0xffff800000567000}, /* KERNEL_GS_BASE */
+};
+
+#define GUESTS_OWN_N  (sizeof(guests_own) / sizeof(guests_own[0]))
+
+#define MSR_TSC       0x10
+#define TSC_CAPTURED  ((uint64_t)1 << 50)
+#define TSC_LATER_MAX ((uint64_t)1 << 44) /* hours of it */
+
+/* Offsets from the end of scratch of what is new with each restore: clock and random bytes, RNG word. ABI 2.1, 2.5. */
+#define NEW_BYTES_AT  (0x3000 - 0x08)
+#define NEW_BYTES_LEN 40
+#define RNG_WORD_AT   0x28
+
+static unsigned rounds(void)
+{
+    const char *text = getenv("RESET_ROUNDS");
+    unsigned long n = text != NULL ? strtoul(text, NULL, 10) : 0;
+
+    if (n != 0)
+        return (unsigned)n;
+    return (calling_is_lab() ? LAB_ROUNDS : ROUNDS) * calling_scale();
+}
+
+/* --- memory ----------------------------------------------------------------------------------------------- */
+
+/* The guest's memory by KVM's slots, in the order of their addresses. */
+struct memory {
+    struct {
+        uint64_t at, len;
+        bool readonly;
+        const uint8_t *host;
+        uint8_t *bytes; /* what was there */
+    } slot[SEAM_SLOTS_MAX];
+    unsigned n;
+};
+
+static bool look_at_slots(struct memory *m)
+{
+    unsigned i, j;
+
+    m->n = 0;
+    for (i = 0; i < seam.slots_n; i++) {
+        const struct seam_slot *s = &seam.slots[i];
+
+        if (s->vm_fd != seam.vm_fd)
+            continue;
+        for (j = m->n++; j > 0 && m->slot[j - 1].at > s->at; j--)
+            m->slot[j] = m->slot[j - 1];
+        m->slot[j].at = s->at;
+        m->slot[j].len = s->len;
+        m->slot[j].readonly = s->readonly;
+        m->slot[j].host = (const uint8_t *)(uintptr_t)s->host;
+        m->slot[j].bytes = NULL;
+    }
+    return CHECK(m->n != 0);
+}
+
+static void free_memory(struct memory *m)
+{
+    unsigned i;
+
+    for (i = 0; i < m->n; i++)
+        free(m->slot[i].bytes);
+    m->n = 0;
+}
+
+static bool take_memory(struct memory *m)
+{
+    unsigned i;
+
+    if (!look_at_slots(m))
+        return false;
+    for (i = 0; i < m->n; i++) {
+        m->slot[i].bytes = malloc(m->slot[i].len);
+        if (!CHECK(m->slot[i].bytes != NULL))
+            return false;
+        memcpy(m->slot[i].bytes, m->slot[i].host, m->slot[i].len);
+    }
+    return true;
+}
+
+/* Whether the byte at `off` of scratch may differ. */
+static bool is_new(uint64_t off, uint64_t scratch_len)
+{
+    uint64_t distance = scratch_len - off;
+
+    return (distance <= NEW_BYTES_AT && distance > NEW_BYTES_AT - NEW_BYTES_LEN) ||
+           (distance <= RNG_WORD_AT && distance > RNG_WORD_AT - 8);
+}
+
+static bool memory_is(const struct memory *wanted, uint64_t scratch_gpa)
+{
+    struct memory now;
+    uint64_t off;
+    unsigned i;
+
+    if (!look_at_slots(&now) || !CHECK_EQ(now.n, wanted->n))
+        return false;
+    for (i = 0; i < now.n; i++) {
+        bool scratch = now.slot[i].at == scratch_gpa;
+
+        if (!CHECK_EQ(now.slot[i].at, wanted->slot[i].at) ||
+            !CHECK_EQ(now.slot[i].len, wanted->slot[i].len) ||
+            !CHECK_EQ(now.slot[i].readonly, wanted->slot[i].readonly))
+            return false;
+        if (memcmp(now.slot[i].host, wanted->slot[i].bytes, now.slot[i].len) == 0)
+            continue;
+        for (off = 0; off < now.slot[i].len; off++) {
+            if (now.slot[i].host[off] == wanted->slot[i].bytes[off] ||
+                (scratch && is_new(off, now.slot[i].len)))
+                continue;
+            printf("# guest memory 0x%" PRIx64 " is 0x%02x, wanted 0x%02x\n", now.slot[i].at + off,
+                   now.slot[i].host[off], wanted->slot[i].bytes[off]);
+            return CHECK(false);
+        }
+    }
+    return CHECK(true);
+}
+
+/* The host can do what a guest can: write all over what is writable. */
+static void dirty_memory(uint64_t seed)
+{
+    struct memory m;
+    uint64_t off;
+    unsigned i;
+
+    if (!look_at_slots(&m))
+        return;
+    for (i = 0; i < m.n; i++)
+        for (off = seed % 64; !m.slot[i].readonly && off < m.slot[i].len; off += 61)
+            ((uint8_t *)(uintptr_t)m.slot[i].host)[off] ^= (uint8_t)(seed >> 3) | 1;
+}
+
+/* --- growth ----------------------------------------------------------------------------------------------- */
+
+struct held {
+    uint64_t rss_pages; /* 0 where there is no /proc */
+    unsigned fds, slots;
+};
+
+static struct held look_at_process(void)
+{
+    struct held h = {.fds = seam_count_fds(), .slots = seam.slots_n};
+    FILE *f = fopen("/proc/self/statm", "re");
+    char line[128], *end;
+
+    if (f != NULL) {
+        if (fgets(line, sizeof(line), f) != NULL) {
+            strtoul(line, &end, 10);
+            h.rss_pages = strtoul(end, NULL, 10);
+        }
+        fclose(f);
+    }
+    return h;
+}
+
+/* --- a captured guest that owns something of everything ---------------------------------------------------- */
+
+/* A software KVM may have no TSC but the host's. */
+static bool has_own_tsc;
+
+static void set_guests_own(struct calling *c)
+{
+    uint64_t now;
+    unsigned i;
+
+    for (i = 0; i < GUESTS_OWN_N; i++)
+        CHECK(raw_set_msr(&c->vm.machine, guests_own[i].index, guests_own[i].value));
+    CHECK(raw_set_msr(&c->vm.machine, MSR_TSC, TSC_CAPTURED));
+    has_own_tsc = raw_get_msr(&c->vm.machine, MSR_TSC, &now) && now >= TSC_CAPTURED;
+    if (!has_own_tsc)
+        printf("# this KVM does not set the TSC\n");
+}
+
+static bool capture_dirty(int kvm_fd, const struct kvm_case *kc, struct snapshot *out)
+{
+    struct image_options io = guest_options(SCRATCH_LEN_DEFAULT);
+    struct calling c;
+    bool made = false;
+
+    io.sizes.apic = kc->n != 0;
+    if (!calling_open(&c, kvm_fd, "dirty", kc->kind, &io, kc->n != 0))
+        return false;
+    if (calling_start(&c) && CHECK_EQ(calling_call1(&c, "dirty", PAGES_CAPTURED), STATUS_OK)) {
+        set_guests_own(&c);
+        made = captured_make(&c, out);
+    }
+    calling_close(&c);
+    return made;
+}
+
+/* Those that move although nothing runs are clocks. */
+static void find_clocks(const struct machine *m, struct raw_state *s)
+{
+    const struct timespec pause = {.tv_nsec = 2000000};
+    unsigned i;
+
+    nanosleep(&pause, NULL);
+    for (i = 0; i < s->msrs_n; i++) {
+        uint64_t value;
+
+        if (!s->msrs[i].readable || !raw_get_msr(m, s->msrs[i].index, &value) || value == s->msrs[i].value)
+            continue;
+        s->msrs[i].moves = true;
+        printf("# MSR 0x%" PRIx32 " moves by itself\n", s->msrs[i].index);
+        /* TSC; Hyper-V's vCPU run time and reference counter */
+        CHECK(s->msrs[i].index == MSR_TSC || s->msrs[i].index == 0x40000010 ||
+              s->msrs[i].index == 0x40000020);
+    }
+}
+
+/* The captured MSRs are the guest's again, by their own values. */
+static void check_guests_own(const struct machine *m)
+{
+    uint64_t value;
+    unsigned i;
+
+    for (i = 0; i < GUESTS_OWN_N; i++) {
+        if (!CHECK(raw_get_msr(m, guests_own[i].index, &value) && value == guests_own[i].value))
+            printf("# MSR 0x%" PRIx32 " is 0x%" PRIx64 ", captured 0x%" PRIx64 "\n", guests_own[i].index,
+                   value, guests_own[i].value);
+    }
+    if (has_own_tsc && !CHECK(raw_get_msr(m, MSR_TSC, &value) && value >= TSC_CAPTURED &&
+                              value < TSC_CAPTURED + TSC_LATER_MAX))
+        printf("# the TSC is 0x%" PRIx64 ", captured 0x%" PRIx64 "\n", value, TSC_CAPTURED);
+}
+
+/* What a run may do: write pages, and registers where this KVM has them; not for long. */
+static bool run_guest(struct calling *c, unsigned round)
+{
+    if (!CHECK_EQ(calling_call0(c, "count"), STATUS_OK) || !CHECK_EQ(c->result.value.bits, PAGES_CAPTURED))
+        return false;
+    if (!CHECK_EQ(calling_call1(c, "dirty", 1 + round % 4), STATUS_OK))
+        return false;
+    if (!calling_is_lab())
+        return true;
+    return CHECK_EQ(calling_call0(c, "fpu_found"), STATUS_OK) && CHECK_EQ(c->result.value.bits, 0) &&
+           CHECK_EQ(calling_call0(c, "fpu"), STATUS_OK) && CHECK((c->result.value.bits & 3) == 3);
+}
+
+/* The parts that have to have been different at least once for the test to be one. */
+static void check_dirt(const struct raw_dirt *dirt, const struct raw_state *clean, bool irqchip)
+{
+    unsigned i;
+
+    for (i = 0; i < RAW_REGS; i++) {
+        if (!clean->there[i] || dirt->parts[i])
+            continue;
+        /* Without a local APIC a vCPU has one run state. Where KVM offers the guest nothing, XCR0 has one value. */
+        if (raw_parts[i].get == (uint32_t)KVM_GET_MP_STATE && !irqchip)
+            continue;
+        printf("# %s was never changed\n", raw_parts[i].name);
+        CHECK(false);
+    }
+    printf("# %u MSRs listed, %u dirtied\n", clean->msrs_n, dirt->msrs_n);
+    CHECK(dirt->msrs_n > GUESTS_OWN_N);
+}
+
+static void is_reset(int kvm_fd, const struct kvm_case *kc)
+{
+    static struct raw_state clean;
+    static uint8_t regs[RAW_LEN_MAX], now[RAW_LEN_MAX];
+    struct raw_dirt dirt = {.msrs_n = 0};
+    struct memory memory = {.n = 0};
+    struct held before = {.fds = 0}, after;
+    bool irqchip = kc->n != 0;
+    uint64_t seed = 11;
+    struct snapshot snap;
+    struct calling c;
+    unsigned round, n = rounds();
+
+    memset(&clean, 0, sizeof(clean));
+    if (!capture_dirty(kvm_fd, kc, &snap))
+        return;
+    if (!captured_open(&c, kvm_fd, &snap)) {
+        snapshot_free(&snap);
+        return;
+    }
+    if (raw_list_msrs(kvm_fd, &clean) && captured_restore(&c)) {
+        raw_read(&c.vm.machine, irqchip, &clean);
+        find_clocks(&c.vm.machine, &clean);
+        check_guests_own(&c.vm.machine);
+        take_memory(&memory);
+        guest_check(vm_enter_call(&c.vm, &c.e), &c.e);
+        CHECK(raw_read_part(&c.vm.machine, RAW_REGS, regs));
+    }
+    for (round = 0; round < n && tap_ok; round++) {
+        uint64_t word = tap_random(&seed);
+
+        if (!run_guest(&c, round))
+            break;
+        raw_dirty_all(&c.vm.machine, irqchip, &clean, word, &dirt);
+        if (!captured_restore(&c))
+            break;
+        raw_is(&c.vm.machine, irqchip, &clean);
+        check_guests_own(&c.vm.machine);
+        memory_is(&memory, snap.plan.scratch_gpa.v);
+        guest_check(vm_enter_call(&c.vm, &c.e), &c.e);
+        if (CHECK(raw_read_part(&c.vm.machine, RAW_REGS, now)))
+            raw_compare_part(RAW_REGS, now, regs);
+        /* The same with memory that no guest of ours would write, the tables included. */
+        dirty_memory(word);
+        if (!captured_restore(&c))
+            break;
+        memory_is(&memory, snap.plan.scratch_gpa.v);
+        if (round == n / 10)
+            before = look_at_process();
+    }
+    if (tap_ok) {
+        check_dirt(&dirt, &clean, irqchip);
+        after = look_at_process();
+        CHECK_EQ(after.fds, before.fds);
+        CHECK_EQ(after.slots, before.slots);
+        if (!CHECK(after.rss_pages <= before.rss_pages + 64))
+            printf("# %" PRIu64 " pages resident, %" PRIu64 " before\n", after.rss_pages, before.rss_pages);
+        printf("# %u rounds, %" PRIu64 " pages resident\n", round, after.rss_pages);
+    } else {
+        printf("# in round %u\n", round);
+    }
+    calling_close(&c);
+    free_memory(&memory);
+    snapshot_free(&snap);
+}
+
+/* --- runs that end in the middle of something ---------------------------------------------------------------- */
+
+/* Each way, and then a restored guest that knows nothing of it: what KVM had yet to finish is finished before. */
+static void half_done(int kvm_fd, const struct kvm_case *kc)
+{
+    static const char *const ways[] = {"bad_read", "bad_write", "bad_in", "bad_out",
+                                       "bad_ins",  "bad_copy",  "msr"};
+    static struct raw_state clean;
+    struct memory memory = {.n = 0};
+    bool irqchip = kc->n != 0;
+    struct snapshot snap;
+    struct calling c;
+    unsigned i = 0, round;
+
+    memset(&clean, 0, sizeof(clean));
+    if (!capture_dirty(kvm_fd, kc, &snap))
+        return;
+    if (!captured_open(&c, kvm_fd, &snap)) {
+        snapshot_free(&snap);
+        return;
+    }
+    if (raw_list_msrs(kvm_fd, &clean) && captured_restore(&c)) {
+        raw_read(&c.vm.machine, irqchip, &clean);
+        find_clocks(&c.vm.machine, &clean);
+        take_memory(&memory);
+    }
+    for (round = 0; round < 3 * sizeof(ways) / sizeof(ways[0]) && tap_ok; round++) {
+        enum status status;
+
+        i = round % (sizeof(ways) / sizeof(ways[0]));
+        status = strcmp(ways[i], "msr") == 0 ? calling_call1(&c, "msr", 0xdead) : calling_call0(&c, ways[i]);
+        CHECK(status == STATUS_FAULTED || status == STATUS_ABORTED || status == STATUS_OK);
+        if (!captured_restore(&c))
+            break;
+        raw_is(&c.vm.machine, irqchip, &clean);
+        memory_is(&memory, snap.plan.scratch_gpa.v);
+        if (!CHECK_EQ(calling_call0(&c, "count"), STATUS_OK) ||
+            !CHECK_EQ(c.result.value.bits, PAGES_CAPTURED))
+            printf("# %s%s\n", c.out.why.text, c.e.text);
+        if (!c.vm.ready || !CHECK_EQ(calling_call1(&c, "dirty", 7), STATUS_OK) || !captured_restore(&c))
+            break;
+        memory_is(&memory, snap.plan.scratch_gpa.v);
+    }
+    if (!tap_ok)
+        printf("# after %s\n", ways[i]);
+    calling_close(&c);
+    free_memory(&memory);
+    snapshot_free(&snap);
+}
+
+/* CR8 is what it was when the guest was captured, in a new VM and in one whose guest changed it. */
+static void cr8_comes_back(int kvm_fd, const struct kvm_case *kc)
+{
+    struct image_options io = guest_options(SCRATCH_LEN_DEFAULT);
+    struct snapshot snap;
+    struct calling c;
+    unsigned i;
+    bool made;
+
+    io.sizes.apic = kc->n != 0;
+    if (!calling_open(&c, kvm_fd, "dirty", kc->kind, &io, kc->n != 0))
+        return;
+    made = calling_start(&c) && CHECK_EQ(calling_call1(&c, "cr8", 3), STATUS_OK) &&
+           CHECK_EQ(c.result.value.bits, 0) && CHECK_EQ(calling_call1(&c, "cr8", 5), STATUS_OK) &&
+           CHECK_EQ(c.result.value.bits, 3) && captured_make(&c, &snap);
+    /* Started again, it is 0. */
+    if (made && calling_start(&c) && CHECK_EQ(calling_call1(&c, "cr8", 3), STATUS_OK))
+        CHECK_EQ(c.result.value.bits, 0);
+    calling_close(&c);
+    if (!made)
+        return;
+    if (captured_open(&c, kvm_fd, &snap)) {
+        for (i = 0; i < 5 && captured_restore(&c); i++) {
+            CHECK_EQ(calling_call1(&c, "cr8", 9 + i), STATUS_OK);
+            CHECK_EQ(c.result.value.bits, 5);
+        }
+        calling_close(&c);
+    }
+    snapshot_free(&snap);
+}
+
+/* An amd64 guest may use the MSRs that a snapshot keeps, and no other: a #GP. */
+static void only_these_msrs(int kvm_fd, const struct kvm_case *kc)
+{
+    static const uint32_t allowed[] = {MSR_TSC, 0xc0000080, 0xc0000100, 0xc0000101};
+    static struct raw_state all;
+    struct image_options io = guest_options(SCRATCH_LEN_DEFAULT);
+    struct calling c;
+    unsigned i, j, denied = 0, tried = 0;
+
+    memset(&all, 0, sizeof(all));
+    if (!calling_open(&c, kvm_fd, "dirty", kc->kind, &io, false))
+        return;
+    if (raw_list_msrs(kvm_fd, &all) && calling_start(&c)) {
+        for (i = 0; i < sizeof(allowed) / sizeof(allowed[0]) && c.vm.ready; i++)
+            if (!CHECK_EQ(calling_call1(&c, "msr", allowed[i]), STATUS_OK))
+                printf("# MSR 0x%" PRIx32 "\n", allowed[i]);
+        for (i = 0; i < GUESTS_OWN_N && c.vm.ready; i++)
+            if (!CHECK_EQ(calling_call1(&c, "msr", guests_own[i].index), STATUS_OK))
+                printf("# MSR 0x%" PRIx32 "\n", guests_own[i].index);
+        for (i = 0; i < all.msrs_n && tap_ok && c.vm.ready; i += calling_is_lab() ? 5 : 1) {
+            bool mine = false;
+
+            for (j = 0; j < sizeof(allowed) / sizeof(allowed[0]); j++)
+                mine = mine || allowed[j] == all.msrs[i].index;
+            for (j = 0; j < GUESTS_OWN_N; j++)
+                mine = mine || guests_own[j].index == all.msrs[i].index;
+            if (mine)
+                continue;
+            tried++;
+            if (CHECK_EQ(calling_call1(&c, "msr", all.msrs[i].index), STATUS_ABORTED) &&
+                CHECK_EQ(c.out.abort.exception, 13))
+                denied++;
+            else
+                printf("# MSR 0x%" PRIx32 "\n", all.msrs[i].index);
+            if (!calling_start(&c))
+                break;
+        }
+        printf("# %u MSRs denied\n", denied);
+        CHECK(denied == tried && tried > 2);
+    }
+    calling_close(&c);
+}
+
+/* What raw_is_hyperv says of a guest whose MSRs nobody filters. */
+static void no_hyperv(int kvm_fd, const struct kvm_case *kc)
+{
+    struct image_options io = guest_options(SCRATCH_LEN_DEFAULT);
+    struct calling c;
+    uint32_t i;
+
+    if (!calling_open(&c, kvm_fd, "dirty", kc->kind, &io, false))
+        return;
+    CHECK(!c.snap.kind->filter_msrs);
+    for (i = 0x40000000; i < 0x40000100 && tap_ok && calling_start(&c); i += 1 + i % 16) {
+        CHECK(raw_is_hyperv(i));
+        CHECK_EQ(calling_call1(&c, "msr", i), STATUS_ABORTED);
+        CHECK_EQ(c.out.abort.exception, 13);
+    }
+    calling_close(&c);
+}
+
+static const struct kvm_case cases[] = {
+    {"amd64: whatever a run changed, the next finds the captured state", .run = is_reset, .kind = "amd64"},
+    {"amd64 with irqchip: whatever a run changed, the next finds the captured state", .run = is_reset,
+     .kind = "amd64", .n = 1},
+    {"i686-identity: whatever a run changed, the next finds the captured state", .run = is_reset,
+     .kind = "i686-identity"},
+    {"i686: whatever a run changed, the next finds the captured state", .run = is_reset, .paging32 = true,
+     .kind = "i686"},
+    {"i686 with irqchip: whatever a run changed, the next finds the captured state", .run = is_reset,
+     .paging32 = true, .kind = "i686", .n = 1},
+    {"i686-identity: Hyper-V's MSRs are no guest's", .run = no_hyperv, .kind = "i686-identity"},
+    {"i686: Hyper-V's MSRs are no guest's", .run = no_hyperv, .paging32 = true, .kind = "i686"},
+    {"amd64: a run that ended amid an instruction leaves nothing to the next", .run = half_done,
+     .kind = "amd64"},
+    {"amd64 with irqchip: a run that ended amid an instruction leaves nothing to the next", .run = half_done,
+     .kind = "amd64", .n = 1},
+    {"i686-identity: a run that ended amid an instruction leaves nothing to the next", .run = half_done,
+     .kind = "i686-identity"},
+    {"i686: a run that ended amid an instruction leaves nothing to the next", .run = half_done,
+     .paging32 = true, .kind = "i686"},
+    {"amd64: CR8 is captured and comes back", .run = cr8_comes_back, .kind = "amd64"},
+    {"amd64 with irqchip: CR8 is captured and comes back", .run = cr8_comes_back, .kind = "amd64", .n = 1},
+    {"amd64: a guest may use the MSRs that are kept and no others", .run = only_these_msrs, .kind = "amd64"},
+};
+
+int main(void)
+{
+    return seam_run_cases(cases, sizeof(cases) / sizeof(cases[0]));
+}

@@ -8,6 +8,7 @@
  */
 #include "guest-samples/guest.h"
 #include "guest-samples/guest_fn.h"
+#include "guest-samples/guest_trap.h"
 #include "mem/bytes.h"
 #include "mem/guest_abi.h"
 #include "mem/iostack.h"
@@ -41,7 +42,7 @@ static void halt(void)
     stop();
 }
 
-/* --- honest messages ------------------------------------------------------------------------------ */
+/* --- honest messages ----------------------------------------------------------------------------- */
 
 static const uint8_t some_text[] = "text";
 
@@ -124,7 +125,7 @@ static void knock(unsigned port)
     answer();
 }
 
-/* --- I/O stacks -------------------------------------------------------------------------------------- */
+/* --- I/O stacks ---------------------------------------------------------------------------------- */
 
 static uint32_t variant(const struct msg_value *a)
 {
@@ -289,7 +290,7 @@ static void sleep_with_result(const struct msg_value *a, struct msg_result *r)
     stop();
 }
 
-/* --- memory the host wrote ------------------------------------------------------------------------------ */
+/* --- memory the host wrote ----------------------------------------------------------------------- */
 
 static void peb_fill(const struct msg_value *a, struct msg_result *r)
 {
@@ -345,25 +346,11 @@ static void counter_write(const struct msg_value *a, struct msg_result *r)
     halt();
 }
 
-/* --- page tables and the CPU ------------------------------------------------------------------------------
- */
-
-static uintptr_t read_cr3(void)
-{
-    uintptr_t v;
-
-    __asm__ volatile("mov %%cr3, %0" : "=r"(v));
-    return v;
-}
-
-static void load_cr3(uintptr_t v)
-{
-    __asm__ volatile("mov %0, %%cr3" : : "r"(v) : "memory");
-}
+/* --- page tables and the CPU --------------------------------------------------------------------- */
 
 static volatile uintptr_t *root(void)
 {
-    return guest_window(read_cr3() & ~(uintptr_t)(GUEST_PAGE_LEN - 1));
+    return guest_window(guest_read_cr3() & ~(uintptr_t)(GUEST_PAGE_LEN - 1));
 }
 
 static void fill_root(uintptr_t value, bool all)
@@ -384,7 +371,7 @@ static void tables(const struct msg_value *a, struct msg_result *r)
         no_variant(r);
         return;
     }
-    self = read_cr3() | ROOT_SELF;
+    self = guest_read_cr3() | ROOT_SELF;
     push_answer();
     switch (variant(a)) {
     case 0:
@@ -398,8 +385,8 @@ static void tables(const struct msg_value *a, struct msg_result *r)
     case 2: fill_root(self, true); break;
     case 3: fill_root(~(uintptr_t)0, true); break;
     case 4: fill_root(0, true); break;
-    case 5: load_cr3(0); break;
-    case 6: load_cr3(0x7ffff000); break;
+    case 5: guest_write_cr3(0); break;
+    case 6: guest_write_cr3(0x7ffff000); break;
     case 7:
         guest_map(0x40000000, 0xc0000000, GUEST_PTE_P | GUEST_PTE_RW);
         fill((void *)0x40000000, 1, 4);
@@ -413,7 +400,7 @@ static void tables(const struct msg_value *a, struct msg_result *r)
         no_variant(r);
         return;
     }
-    load_cr3(read_cr3());
+    guest_write_cr3(guest_read_cr3());
     halt();
 }
 
@@ -455,7 +442,7 @@ static void cpu(const struct msg_value *a, struct msg_result *r)
     halt();
 }
 
-/* --- ports ---------------------------------------------------------------------------------------------- */
+/* --- ports --------------------------------------------------------------------------------------- */
 
 /* OUT of 1, 2 or 4 bytes, all zero. Whoever comes back has answered. */
 static void port_out(const struct msg_value *a, struct msg_result *r)
@@ -562,8 +549,7 @@ const struct guest_function guest_functions[] = {
     {NULL, 0, {0}, NULL},
 };
 
-/* --- the end of init
- * ---------------------------------------------------------------------------------------- */
+/* --- the end of init ----------------------------------------------------------------------------- */
 
 /* End init with any stack pointer, which only its low 32 bits choose, and any dispatch address. */
 static void end_init(uintptr_t dispatch, uint32_t stack)

@@ -9,7 +9,7 @@
 #include "mem/bytes.h"
 #include "mem/guest_abi.h"
 
-#define ALIAS_AT                                                                              \
+#define ALIAS_AT \
     0xa0000000u /* nothing else is there: above the image, below every scratch of up to 1 GiB \
                  */
 #define WORDS_N (GUEST_PAGE_LEN / sizeof(uintptr_t))

@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "hv/cmd.h"
-#include "hv/cmd_inspect.h"
+#include "hv/cmd_inspect_snapshot.h"
 #include "hv/counter.h"
 #include "hv/load.h"
 #include "hv/snapfile.h"

@@ -1,11 +1,12 @@
 /* vmm inspect of a saved guest: sections, roots and what they map. Needs no KVM. */
+#include "hv/cmd_inspect_snapshot.h"
+
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "boot/x86.h"
-#include "hv/cmd_inspect.h"
 #include "hv/snapfile.h"
 #include "mem/gmem.h"
 #include "mem/num.h"

@@ -147,7 +147,9 @@ static int run_command(const struct host_functions *f, const struct host_command
     switch (hostcmd_run(c->command, (const uint8_t *)input.s, input.len, f->stop, &output, &why)) {
     case HOSTCMD_OK: result = result_of_output(call->returns, &output, out, storage); break;
     case HOSTCMD_FAILED:
-        text_add(storage, "%.*s: %s", (int)c->name_len, c->name, why.text);
+        text_add(storage, "%.*s: ", (int)c->name_len, c->name);
+        /* It quotes the command line, which need not be the UTF-8 that a guest is sent. */
+        text_add_escaped(storage, why.text, strlen(why.text));
         result = guest_error(out, storage);
         break;
     case HOSTCMD_STOPPED: result = HOSTFN_STOPPED; break;

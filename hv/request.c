@@ -58,11 +58,13 @@ static bool read_bytes(const struct jsonin_value *v, struct msg_value *out)
 
     if (v->type != JSONIN_STRING || v->len % 2 != 0)
         return false;
-    for (i = 0; i < v->len; i++)
-        if (hex_digit(v->s[i]) < 0)
+    for (i = 0; i < v->len / 2; i++) {
+        int high = hex_digit(v->s[2 * i]), low = hex_digit(v->s[2 * i + 1]);
+
+        if (high < 0 || low < 0)
             return false;
-    for (i = 0; i < v->len / 2; i++)
-        v->s[i] = (char)(hex_digit(v->s[2 * i]) << 4 | hex_digit(v->s[2 * i + 1]));
+        v->s[i] = (char)(high << 4 | low);
+    }
     *out =
         (struct msg_value){.type = MSG_BYTES, .data = (const uint8_t *)v->s, .len = (uint32_t)(v->len / 2)};
     return true;

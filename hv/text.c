@@ -49,7 +49,8 @@ void text_add_bytes(struct text *t, const char *s, size_t len)
 {
     if (!reserve(t, len))
         return;
-    memcpy(t->s + t->len, s, len);
+    if (len != 0)
+        memcpy(t->s + t->len, s, len);
     t->len += len;
     t->s[t->len] = '\0';
 }

@@ -140,7 +140,7 @@ static int note_leaf(struct compact *c, unsigned root, struct gva va, struct gpa
 static int keep_leaf(struct compact *c, unsigned root, uint32_t table, unsigned index, struct gva va,
                      struct gpa pa, uint64_t raw)
 {
-    uint32_t number;
+    uint32_t number = 0;
 
     if (note_leaf(c, root, va, pa, raw, &number) < 0)
         return -1;
@@ -225,7 +225,7 @@ static int keep_alias(struct compact *c, const struct spaces_entry *s)
 static int keep_table(struct compact *c, const struct spaces_entry *s)
 {
     const struct walk_entry *entry = s->entry;
-    uint32_t number;
+    uint32_t number = 0;
 
     if (entry->level > c->g->levels)
         return 0;

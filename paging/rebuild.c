@@ -31,16 +31,24 @@ int rebuild_refuse_full(const struct rebuild *r, struct err *e)
                    r->tables_max, r->at.v);
 }
 
+static int refuse_no_memory(uint32_t room, struct err *e)
+{
+    return err_set(e, STATUS_HOST, "snapshot: no host memory for page tables (%" PRIu32 " pages)", room);
+}
+
 static int grow(struct rebuild *r, struct err *e)
 {
     uint32_t room = r->tables_room == 0 ? 16 : r->tables_room * 2;
     struct rebuild_table *tables = reallocarray(r->tables, room, sizeof(*tables));
-    uint8_t *bytes = reallocarray(r->bytes, room, PAGE_LEN);
+    uint8_t *bytes;
 
-    r->tables = tables != NULL ? tables : r->tables;
-    r->bytes = bytes != NULL ? bytes : r->bytes;
-    if (tables == NULL || bytes == NULL)
-        return err_set(e, STATUS_HOST, "snapshot: no host memory for page tables (%" PRIu32 " pages)", room);
+    if (tables == NULL)
+        return refuse_no_memory(room, e);
+    r->tables = tables;
+    bytes = reallocarray(r->bytes, room, PAGE_LEN);
+    if (bytes == NULL)
+        return refuse_no_memory(room, e);
+    r->bytes = bytes;
     r->tables_room = room;
     return 0;
 }

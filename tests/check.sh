@@ -34,23 +34,23 @@ fi
 export LINT_JOBS=${LINT_JOBS:-1}
 
 # --- the stages: "seconds it may take, name"; each is a function stage_NAME, "-" being "_" --------
-stages="900 lab
-600 lint
+stages="1500 lab
+1500 lint
 600 fuzz
-300 unit-san
-300 unit
+900 unit-san
+600 unit
 300 unit-amd64
-300 kvm
-600 cli
+900 kvm
+1200 cli
 60 binary"
 [ -z "$soak" ] || stages="14400 lab
-600 lint
+1500 lint
 14400 fuzz
 14400 unit-san
 14400 unit
 14400 unit-amd64
 14400 kvm
-600 cli
+1200 cli
 60 binary
 3600 mutate
 14400 planted

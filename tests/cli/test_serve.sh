@@ -295,8 +295,8 @@ finish
 check "and 125 says why" [ "$status:$err" = '125:vmm: standard output: the client has closed it' ]
 
 die_during '{"call":"ask_string","args":[{"type":"string","value":"slow"},{"type":"string","value":"x"}]}' \
-    --host-fn 'slow=sleep 54321' "$snap"
-nobody_sleeps() { ! grep -qszx '5432[1]' /proc/[0-9]*/cmdline; }
+    --host-fn "slow=sleep $((100000 + $$))" "$snap"
+nobody_sleeps() { ! grep -qszE "^0*$((100000 + $$))\$" /proc/[0-9]*/cmdline; }
 check "nor a command" wait_gone $pid
 check "that a guest waits for" nobody_sleeps
 finish

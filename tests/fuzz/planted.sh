@@ -14,11 +14,12 @@ plant() {
     target=${name%%-*}
     tree=build/planted/$name
     rm -rf "$tree"
-    mkdir -p "$tree/seeds" "$tree/tests/fuzz" "$tree/guest-samples" || return 1
-    cp -r Makefile mem paging boot "$tree/" || return 1
+    mkdir -p "$tree/seeds" "$tree/tests/fuzz" "$tree/tests/unit" "$tree/guest-samples" || return 1
+    cp -r Makefile mem paging boot hv "$tree/" || return 1
     cp tests/tests.mk "$tree/tests/" || return 1
     cp guest-samples/*.mk "$tree/guest-samples/" || return 1
     cp tests/fuzz/*.c tests/fuzz/*.h "$tree/tests/fuzz/" || return 1
+    cp tests/unit/*.h "$tree/tests/unit/" || return 1
     patch -s -d "$tree" -p1 <"$1" || return 1
     make -s -C "$tree" "build/fuzz/$target" || return 1
     (

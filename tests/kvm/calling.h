@@ -124,7 +124,8 @@ static inline bool calling_start(struct calling *c)
 static inline enum status calling_call(struct calling *c, const char *name, const struct msg_value *params,
                                        unsigned params_n)
 {
-    struct msg_call call = {.name = (const uint8_t *)name, .name_len = (uint32_t)strlen(name), .params_n = params_n};
+    struct msg_call call = {
+        .name = (const uint8_t *)name, .name_len = (uint32_t)strlen(name), .params_n = params_n};
     unsigned i;
 
     for (i = 0; i < params_n; i++)
@@ -159,7 +160,8 @@ static inline enum status calling_call2(struct calling *c, const char *name, uin
 /* Whether both stack pointers say empty: all that is promised where a guest was stopped amid a push. */
 static inline bool calling_stacks_reset(struct calling *c)
 {
-    return load_le64(vm_scratch(&c->vm, 0)) == 8 && load_le64(vm_scratch(&c->vm, c->vm.snap->plan.output_off)) == 8;
+    return load_le64(vm_scratch(&c->vm, 0)) == 8 &&
+           load_le64(vm_scratch(&c->vm, c->vm.snap->plan.output_off)) == 8;
 }
 
 /* Both I/O stacks as the ABI wants them between calls: 8, and zeroes behind it. */

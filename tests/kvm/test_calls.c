@@ -34,33 +34,111 @@ struct end {
     const char *kind; /* NULL = all */
 };
 
-#define TEXT(s) {.type = MSG_STRING, .data = (const uint8_t *)(s), .len = sizeof(s) - 1}
+#define TEXT(s)                                                                \
+    {                                                                          \
+        .type = MSG_STRING, .data = (const uint8_t *)(s), .len = sizeof(s) - 1 \
+    }
 
 static const struct end ends[] = {
-    {"add", 2, {{.type = MSG_INT, .bits = 40}, {.type = MSG_INT, .bits = 2}}, 0, STATUS_OK, REASON_ENDED, true, 0, "", NULL},
+    {"add",
+     2,
+     {{.type = MSG_INT, .bits = 40}, {.type = MSG_INT, .bits = 2}},
+     0,
+     STATUS_OK,
+     REASON_ENDED,
+     true,
+     0,
+     "",
+     NULL},
     {"nothing", 0, {{0}}, 0, STATUS_OK, REASON_ENDED, true, 0, "", NULL},
     {"print", 1, {TEXT("text\n")}, 0, STATUS_OK, REASON_ENDED, true, 0, "", NULL},
     {"fail", 0, {{0}}, 0, STATUS_CALL_ERROR, REASON_ENDED, true, 15, "failed as asked", NULL},
     {"no such", 0, {{0}}, 0, STATUS_CALL_ERROR, REASON_ENDED, true, 4, "no such function", NULL},
     {"", 0, {{0}}, 0, STATUS_CALL_ERROR, REASON_ENDED, true, 4, "no such function", NULL},
-    {"add", 1, {{.type = MSG_INT}}, 0, STATUS_CALL_ERROR, REASON_ENDED, true, 5, "wrong number of parameters", NULL},
-    {"add", 2, {{.type = MSG_INT}, {.type = MSG_UINT}}, 0, STATUS_CALL_ERROR, REASON_ENDED, true, 14,
-     "wrong type of a parameter", NULL},
-    {"ask_string", 2, {TEXT("nobody"), TEXT("x")}, 0, STATUS_CALL_ERROR, REASON_ENDED, true, 17,
-     "no host function nobody", NULL},
-    {"ask_string", 2, {TEXT("HostTime"), TEXT("x")}, 0, STATUS_CALL_ERROR, REASON_ENDED, true, 17,
-     "wrong arguments, wanted HostTime()", NULL},
+    {"add",
+     1,
+     {{.type = MSG_INT}},
+     0,
+     STATUS_CALL_ERROR,
+     REASON_ENDED,
+     true,
+     5,
+     "wrong number of parameters",
+     NULL},
+    {"add",
+     2,
+     {{.type = MSG_INT}, {.type = MSG_UINT}},
+     0,
+     STATUS_CALL_ERROR,
+     REASON_ENDED,
+     true,
+     14,
+     "wrong type of a parameter",
+     NULL},
+    {"ask_string",
+     2,
+     {TEXT("nobody"), TEXT("x")},
+     0,
+     STATUS_CALL_ERROR,
+     REASON_ENDED,
+     true,
+     17,
+     "no host function nobody",
+     NULL},
+    {"ask_string",
+     2,
+     {TEXT("HostTime"), TEXT("x")},
+     0,
+     STATUS_CALL_ERROR,
+     REASON_ENDED,
+     true,
+     17,
+     "wrong arguments, wanted HostTime()",
+     NULL},
     {"give_up", 0, {{0}}, 0, STATUS_ABORTED, REASON_ABORTED, false, 15, "gave up in a call", NULL},
     {"undefined", 0, {{0}}, 0, STATUS_ABORTED, REASON_ABORTED, false, 15, "at 0x", NULL},
     {"crash", 0, {{0}}, 0, STATUS_ABORTED, REASON_ABORTED, false, 15, "address 0x", "amd64"},
     {"crash", 0, {{0}}, 0, STATUS_ABORTED, REASON_ABORTED, false, 15, "address 0xd0000000", "i686"},
-    {"crash", 0, {{0}}, 0, STATUS_FAULTED, REASON_FAULTED, false, 0,
+    {"crash",
+     0,
+     {{0}},
+     0,
+     STATUS_FAULTED,
+     REASON_FAULTED,
+     false,
+     0,
      "guest: faulted: write of 4 bytes at physical 0xd0000000, where there is no memory or it is read-only",
      "i686-identity"},
-    {"halt", 0, {{0}}, 0, STATUS_FAULTED, REASON_FAULTED, false, 0, "guest: broken protocol: output stack: sp", NULL},
-    {"spin", 0, {{0}}, 30 * MS, STATUS_TIMEOUT, REASON_TIMEOUT, false, 0, "guest: time limit of 30 ms reached (at 0x", NULL},
-    {"storm", 1, {{.type = MSG_UINT, .bits = UINT32_MAX}}, 30 * MS, STATUS_TIMEOUT, REASON_TIMEOUT, false, 0,
-     "guest: time limit of 30 ms reached (at 0x", NULL},
+    {"halt",
+     0,
+     {{0}},
+     0,
+     STATUS_FAULTED,
+     REASON_FAULTED,
+     false,
+     0,
+     "guest: broken protocol: output stack: sp",
+     NULL},
+    {"spin",
+     0,
+     {{0}},
+     30 * MS,
+     STATUS_TIMEOUT,
+     REASON_TIMEOUT,
+     false,
+     0,
+     "guest: time limit of 30 ms reached (at 0x",
+     NULL},
+    {"storm",
+     1,
+     {{.type = MSG_UINT, .bits = UINT32_MAX}},
+     30 * MS,
+     STATUS_TIMEOUT,
+     REASON_TIMEOUT,
+     false,
+     0,
+     "guest: time limit of 30 ms reached (at 0x",
+     NULL},
 };
 
 #define ENDS_N (sizeof(ends) / sizeof(ends[0]))
@@ -160,7 +238,8 @@ static void aborts(int kvm_fd, const struct kvm_case *kc)
 /* Types and the bits that are likeliest to be lost. */
 static void types(int kvm_fd, const struct kvm_case *kc)
 {
-    static const uint8_t nul[] = {'a', 0, 'b'}, utf8[] = "\xc3\xa9\xe4\xb8\x96\xf0\x9f\x8e\x89", all_ones[] = {0xff, 0x00, 0xfe};
+    static const uint8_t nul[] = {'a', 0, 'b'}, utf8[] = "\xc3\xa9\xe4\xb8\x96\xf0\x9f\x8e\x89",
+                         all_ones[] = {0xff, 0x00, 0xfe};
     static const struct {
         const char *function;
         struct msg_value v;
@@ -202,7 +281,8 @@ static void types(int kvm_fd, const struct kvm_case *kc)
         CHECK_EQ(c.result.value.type, v->type);
         CHECK_EQ(c.result.value.bits, v->bits);
         CHECK_EQ(c.result.value.len, v->len);
-        CHECK(c.result.value.len == v->len && (v->len == 0 || memcmp(c.result.value.data, v->data, v->len) == 0));
+        CHECK(c.result.value.len == v->len &&
+              (v->len == 0 || memcmp(c.result.value.data, v->data, v->len) == 0));
     }
     calling_close(&c);
 }
@@ -248,16 +328,19 @@ static void large_bytes(int kvm_fd, const struct kvm_case *kc)
 }
 
 static const struct kvm_case cases[] = {
-    {"amd64: only a guest left amid things is poisoned, and each end is told", .run = poison, .kind = "amd64"},
+    {"amd64: only a guest left amid things is poisoned, and each end is told", .run = poison,
+     .kind = "amd64"},
     {"i686: only a guest left amid things is poisoned, and each end is told", .run = poison, .paging32 = true,
      .kind = "i686"},
     {"i686-identity: only a guest left amid things is poisoned, and each end is told", .run = poison,
      .kind = "i686-identity"},
-    {"amd64: arguments that do not fit are refused, and the guest stays ready", .run = refused, .kind = "amd64"},
-    {"i686: arguments that do not fit are refused, and the guest stays ready", .run = refused, .paging32 = true,
-     .kind = "i686"},
+    {"amd64: arguments that do not fit are refused, and the guest stays ready", .run = refused,
+     .kind = "amd64"},
+    {"i686: arguments that do not fit are refused, and the guest stays ready", .run = refused,
+     .paging32 = true, .kind = "i686"},
     {"amd64: what one call aborts halfway is not in the next one's text", .run = aborts, .kind = "amd64"},
-    {"i686: what one call aborts halfway is not in the next one's text", .run = aborts, .paging32 = true, .kind = "i686"},
+    {"i686: what one call aborts halfway is not in the next one's text", .run = aborts, .paging32 = true,
+     .kind = "i686"},
     {"i686-identity: what one call aborts halfway is not in the next one's text", .run = aborts,
      .kind = "i686-identity"},
     {"amd64: every type comes back with all its bits", .run = types, .kind = "amd64"},

@@ -20,13 +20,15 @@ static uint64_t settings[SETTINGS_MAX];
 static unsigned settings_n;
 static bool kick_at_stop; /* a last signal arrives while the timer is being stopped */
 
-int timer_settime(timer_t timer, int flags, const struct itimerspec *restrict value, struct itimerspec *restrict old)
+int timer_settime(timer_t timer, int flags, const struct itimerspec *restrict value,
+                  struct itimerspec *restrict old)
 {
     int result = (int)syscall(SYS_timer_settime, (int)(intptr_t)timer, flags, value, old);
 
     if (watching && timer == watched) {
         uint64_t first = (uint64_t)value->it_value.tv_sec * 1000000000u + (uint64_t)value->it_value.tv_nsec;
-        uint64_t period = (uint64_t)value->it_interval.tv_sec * 1000000000u + (uint64_t)value->it_interval.tv_nsec;
+        uint64_t period =
+            (uint64_t)value->it_interval.tv_sec * 1000000000u + (uint64_t)value->it_interval.tv_nsec;
 
         CHECK_EQ(first, period);
         if (settings_n < SETTINGS_MAX)
@@ -144,8 +146,9 @@ static const struct {
     const char *function;
     enum status status;
 } ways_out[] = {
-    {"leave_by_return", STATUS_OK},        {"leave_by_abort", STATUS_ABORTED}, {"leave_in_handler", STATUS_ABORTED},
-    {"leave_by_fault", STATUS_FAULTED},    {"leave_by_halt", STATUS_FAULTED},  {"leave_by_limit", STATUS_TIMEOUT},
+    {"leave_by_return", STATUS_OK},        {"leave_by_abort", STATUS_ABORTED},
+    {"leave_in_handler", STATUS_ABORTED},  {"leave_by_fault", STATUS_FAULTED},
+    {"leave_by_halt", STATUS_FAULTED},     {"leave_by_limit", STATUS_TIMEOUT},
     {"leave_by_limit", STATUS_TERMINATED},
 };
 
@@ -344,31 +347,36 @@ static void only_when_asked(int kvm_fd, const struct kvm_case *kc)
 
 static const struct kvm_case cases[] = {
     {"amd64: a guest gets the ticks of its timer, and none early", .run = ticks, .kind = "amd64"},
-    {"i686: a guest gets the ticks of its timer, and none early", .run = ticks, .paging32 = true, .kind = "i686"},
+    {"i686: a guest gets the ticks of its timer, and none early", .run = ticks, .paging32 = true,
+     .kind = "i686"},
     {"i686-identity: a guest gets the ticks of its timer, and none early", .run = ticks, .paging32 = true,
      .kind = "i686-identity"},
     {"amd64: a period is between 100 us and 10 s, and 0 stops the timer", .run = clamps, .kind = "amd64"},
-    {"i686: a period is between 100 us and 10 s, and 0 stops the timer", .run = clamps, .paging32 = true, .kind = "i686"},
+    {"i686: a period is between 100 us and 10 s, and 0 stops the timer", .run = clamps, .paging32 = true,
+     .kind = "i686"},
     {"amd64: a period of fewer than four bytes is ignored", .run = ignores_narrow, .kind = "amd64"},
-    {"i686: a period of fewer than four bytes is ignored", .run = ignores_narrow, .paging32 = true, .kind = "i686"},
+    {"i686: a period of fewer than four bytes is ignored", .run = ignores_narrow, .paging32 = true,
+     .kind = "i686"},
     {"amd64: a second period replaces the first", .run = replaces, .kind = "amd64"},
     {"i686: a second period replaces the first", .run = replaces, .paging32 = true, .kind = "i686"},
     {"amd64: the timer ends with the run, however that ends", .run = ends_with_the_run, .kind = "amd64"},
-    {"i686: the timer ends with the run, however that ends", .run = ends_with_the_run, .paging32 = true, .kind = "i686"},
-    {"i686-identity: the timer ends with the run, however that ends", .run = ends_with_the_run, .paging32 = true,
-     .kind = "i686-identity"},
-    {"amd64: a signal of the timer that comes last does not hit the next call", .run = last_signal, .kind = "amd64"},
+    {"i686: the timer ends with the run, however that ends", .run = ends_with_the_run, .paging32 = true,
+     .kind = "i686"},
+    {"i686-identity: the timer ends with the run, however that ends", .run = ends_with_the_run,
+     .paging32 = true, .kind = "i686-identity"},
+    {"amd64: a signal of the timer that comes last does not hit the next call", .run = last_signal,
+     .kind = "amd64"},
     {"amd64: a restore takes back what a guest left in vCPU and PIC", .run = restored_anew, .kind = "amd64"},
     {"i686: a restore takes back what a guest left in vCPU and PIC", .run = restored_anew, .paging32 = true,
      .kind = "i686"},
-    {"i686-identity: a restore takes back what a guest left in vCPU and PIC", .run = restored_anew, .paging32 = true,
-     .kind = "i686-identity"},
+    {"i686-identity: a restore takes back what a guest left in vCPU and PIC", .run = restored_anew,
+     .paging32 = true, .kind = "i686-identity"},
     {"amd64: interrupt controllers are made for guests that ask, and for no others", .run = only_when_asked,
      .kind = "amd64"},
     {"i686: interrupt controllers are made for guests that ask, and for no others", .run = only_when_asked,
      .paging32 = true, .kind = "i686"},
-    {"i686-identity: interrupt controllers are made for guests that ask, and for no others", .run = only_when_asked,
-     .kind = "i686-identity"},
+    {"i686-identity: interrupt controllers are made for guests that ask, and for no others",
+     .run = only_when_asked, .kind = "i686-identity"},
 };
 
 int main(void)

@@ -35,15 +35,17 @@ static void compare(struct vm *vm, const struct cpu_sregs *s, uint64_t va, struc
     };
     struct kvm_translation kernel = {.linear_address = va};
     struct walk_leaf leaf;
-    bool found = walk_lookup(vm->snap->kind->geom, mode, vm->mem, gpa_make(s->cr3), gva_make(va), &leaf) == WALK_FOUND;
+    bool found =
+        walk_lookup(vm->snap->kind->geom, mode, vm->mem, gpa_make(s->cr3), gva_make(va), &leaf) == WALK_FOUND;
 
     if (!CHECK_EQ(ioctl(vm->machine.vcpu_fd, (int)KVM_TRANSLATE, &kernel), 0))
         return;
     t->found += found;
     if (found != (kernel.valid != 0) || (found && leaf.pa.v != kernel.physical_address)) {
         if (t->differ++ < 5)
-            printf("# 0x%" PRIx64 ": walker %s 0x%" PRIx64 ", kernel %s 0x%" PRIx64 "\n", va, found ? "finds" : "finds not",
-                   found ? leaf.pa.v : 0, kernel.valid ? "finds" : "finds not", (uint64_t)kernel.physical_address);
+            printf("# 0x%" PRIx64 ": walker %s 0x%" PRIx64 ", kernel %s 0x%" PRIx64 "\n", va,
+                   found ? "finds" : "finds not", found ? leaf.pa.v : 0, kernel.valid ? "finds" : "finds not",
+                   (uint64_t)kernel.physical_address);
         return;
     }
     t->agreed++;
@@ -71,17 +73,18 @@ static void compare_all(struct vm *vm, const struct cpu_sregs *s, struct tally *
         compare(vm, s, va, t);
     }
     if (wide) {
-        compare(vm, s, 0xffffff0000000000 - 8, t);      /* the grown stack */
+        compare(vm, s, 0xffffff0000000000 - 8, t); /* the grown stack */
         compare(vm, s, 0xffffff0000000000 - 8 * 4096, t);
         compare(vm, s, 0xfffffd0000000000, t); /* the guest's own tables */
     }
     compare(vm, s, 0, t);
 }
 
-static int call(const struct run_env *env, const char *name, unsigned params_n, uint32_t arg, struct outcome *out,
-                struct err *e)
+static int call(const struct run_env *env, const char *name, unsigned params_n, uint32_t arg,
+                struct outcome *out, struct err *e)
 {
-    struct msg_call c = {.name = (const uint8_t *)name, .name_len = (uint32_t)strlen(name), .params_n = params_n};
+    struct msg_call c = {
+        .name = (const uint8_t *)name, .name_len = (uint32_t)strlen(name), .params_n = params_n};
     struct msg_result r;
 
     c.params[0] = (struct msg_value){.type = MSG_UINT, .bits = arg};

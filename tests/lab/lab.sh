@@ -10,7 +10,7 @@
 #   --dir DIR        take vmm, samples/ and tests/ from DIR as they are (made first: build/i686-counter)
 #   --catalogue FILE the tests to run (tests/cli/catalogue)
 #
-#   LAB_TIMEOUT=300  seconds that the whole boot may take
+#   LAB_TIMEOUT=1200 seconds that the whole boot may take
 #   VMM_MUST_RUN=1   what cannot run here is a failure and not a skip
 #
 # Why. A host whose KVM works without VT-x or SVM (kvm-pvm) does not run i686 guests with paging on,
@@ -43,7 +43,7 @@ cd "$(dirname "$0")/../.."
 lab=build/lab
 install_line='apt-get install qemu-system-x86 cpio'
 busybox_line='the shell needs a static busybox: apt-get install busybox-static'
-limit=${LAB_TIMEOUT:-300}
+limit=${LAB_TIMEOUT:-1200}
 must_run=${VMM_MUST_RUN:-}
 shell=
 one=

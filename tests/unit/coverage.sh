@@ -9,7 +9,9 @@ out=build/coverage
 rm -rf "$out"
 mkdir -p "$out/obj" "$out/gcov"
 
-base="-std=c11 -O0 -g -w -I. -D_GNU_SOURCE -DVMM_FLAVOUR=\"coverage\" -fno-strict-aliasing"
+compile() { # options...
+    gcc -std=c11 -O0 -g -w -I. -D_GNU_SOURCE '-DVMM_FLAVOUR="coverage"' -fno-strict-aliasing -c "$@"
+}
 objects=
 for source in mem/*.c paging/*.c boot/*.c hv/*.c; do
     case $source in
@@ -18,8 +20,8 @@ for source in mem/*.c paging/*.c boot/*.c hv/*.c; do
     *) more= ;;
     esac
     object=$out/obj/$(echo "${source%.c}" | tr / _).o
-    # shellcheck disable=SC2086 # options without spaces
-    gcc $base $more -c -o "$object" "$source"
+    # shellcheck disable=SC2086 # an option or none
+    compile $more -o "$object" "$source"
     objects="$objects $object"
 done
 # shellcheck disable=SC2086
@@ -28,8 +30,7 @@ ar rcs "$out/libvmm.a" $objects
 # The tests are built with --coverage too: inline functions and sources that a test includes are in them.
 for test in tests/unit/test_*.c; do
     name=$(basename "$test" .c)
-    # shellcheck disable=SC2086
-    gcc $base --coverage -c -o "$out/obj/$name.o" "$test"
+    compile --coverage -o "$out/obj/$name.o" "$test"
     gcc --coverage -o "$out/$name" "$out/obj/$name.o" "$out/libvmm.a"
     if ! timeout 600 "$out/$name" >"$out/$name.tap" 2>&1; then
         cat "$out/$name.tap"

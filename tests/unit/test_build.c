@@ -337,7 +337,7 @@ static unsigned scale(void)
 {
     const char *text = getenv("TEST_SCALE");
 
-    return text ? (unsigned)atoi(text) : 1;
+    return text ? (unsigned)strtoul(text, NULL, 10) : 1;
 }
 
 /* Random mappings: the count is exact, and both walkers give back what was mapped and nothing else. */

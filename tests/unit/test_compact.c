@@ -19,7 +19,7 @@ static unsigned scale(void)
 {
     const char *text = getenv("TEST_SCALE");
 
-    return text ? (unsigned)atoi(text) : 1;
+    return text ? (unsigned)strtoul(text, NULL, 10) : 1;
 }
 
 static const struct ref_mode both[] = {{.phys_bits = 32}, {.is_amd64 = true, .nxe = true, .phys_bits = 36}};

@@ -227,7 +227,7 @@ static void test_random(void)
     enum { SPACE = 512 };
     static uint8_t host[SPACE], got[SPACE];
     const char *text = getenv("TEST_SCALE");
-    unsigned rounds = 300 * (text ? (unsigned)atoi(text) : 1);
+    unsigned rounds = 300 * (text ? (unsigned)strtoul(text, NULL, 10) : 1);
     uint64_t random = 1;
     bool right = true;
 

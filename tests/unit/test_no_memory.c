@@ -25,12 +25,14 @@ static void *maybe_reallocarray(void *p, size_t n, size_t len)
 
 #define calloc       maybe_calloc
 #define reallocarray maybe_reallocarray
+/* NOLINTBEGIN(bugprone-suspicious-include): meant */
 #include "mem/gmem.c"
 #include "paging/pagemap.c"
 #undef FAN
 #include "paging/spaces.c"
 #include "paging/rebuild.c"
 #include "paging/compact.c"
+/* NOLINTEND(bugprone-suspicious-include) */
 #undef calloc
 #undef reallocarray
 

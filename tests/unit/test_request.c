@@ -229,6 +229,7 @@ static void test_data(void)
     check_data("bytes", "\"00fFaB7f\"", MSG_BYTES, "\0\xff\xab\x7f", 4);
     check_no_value("bytes", "\"0\"");
     check_no_value("bytes", "\"0g\"");
+    check_no_value("bytes", "\"00g0\"");
     check_no_value("bytes", "\"@/etc/passwd\"");
     check_no_value("bytes", "\"@/\"");
     check_no_value("bytes", "\"\\u0000\\u0000\"");

@@ -19,7 +19,7 @@ static unsigned scale(void)
 {
     const char *text = getenv("TEST_SCALE");
 
-    return text ? (unsigned)atoi(text) : 1;
+    return text ? (unsigned)strtoul(text, NULL, 10) : 1;
 }
 
 static struct pt_mode mode_of(struct ref_mode m)

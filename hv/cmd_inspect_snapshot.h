@@ -1,6 +1,6 @@
 /* The half of `vmm inspect` that is about snapshots; hv/cmd_inspect.c chooses by what the file is. */
-#ifndef HV_CMD_INSPECT_H
-#define HV_CMD_INSPECT_H
+#ifndef HV_CMD_INSPECT_SNAPSHOT_H
+#define HV_CMD_INSPECT_SNAPSHOT_H
 
 #include "hv/options.h"
 #include "hv/text.h"

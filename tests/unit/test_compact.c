@@ -742,6 +742,9 @@ static void test_limits(void)
         CHECK(gmem_add(m, gpa_make(0x1000), 0x2000, from, false, &e) == 0);
         CHECK_EQ(compact_copy(m, pages, 2, to, &e), 0);
         CHECK(memcmp(from, to, sizeof(from)) == 0);
+        memset(to, 0, sizeof(to));
+        CHECK_EQ(compact_copy(m, pages, 1, to, &e), 0);
+        CHECK(to[PAGE_LEN - 1] == 0x77 && to[PAGE_LEN] == 0);
         CHECK_EQ(compact_copy(m, pages, 0, to, &e), 0);
         CHECK_EQ(compact_copy(m, pages, 3, to, &e), -1);
         CHECK_EQ(e.status, STATUS_IMAGE);

@@ -168,12 +168,14 @@ static void test_failures(void)
     CHECK_HAS(why.text, "no word");
 
     tap_case("a command has 32 words and 4095 bytes at most");
-    strcpy(line, "echo");
-    for (i = 1; i < 32; i++)
-        strcat(line, " x");
+    memcpy(line, "echo", 4);
+    for (i = 0; i < 32; i++)
+        memcpy(line + 4 + (size_t)2 * i, " x", 2);
+    line[4 + 2 * 31] = '\0';
     CHECK_EQ(run(line, 0, 0), HOSTCMD_OK);
     CHECK_EQ(out.len, 2 * 31);
-    strcat(line, " x");
+    line[4 + 2 * 31] = ' ';
+    line[4 + 2 * 32] = '\0';
     CHECK_EQ(run(line, 0, 0), HOSTCMD_FAILED);
     CHECK_HAS(why.text, "more than 32");
     memset(line, ' ', sizeof(line));

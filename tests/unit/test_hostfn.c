@@ -181,7 +181,7 @@ static void test_time_and_random(void)
 {
     struct msg_value v[2] = {UINT(16), UINT(16)};
     struct timespec now;
-    uint8_t first[16];
+    uint8_t first[16] = {0};
     uint64_t seen;
 
     open_host();

@@ -6,11 +6,14 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "hv/expect.h"
+
 void console_init(struct console *c, int fd, struct stop *stop)
 {
     c->fd = fd;
     c->stop = stop;
     c->gathered = NULL;
+    c->expect = NULL;
     c->n = 0;
 }
 
@@ -94,6 +97,8 @@ int console_put(struct console *c, uint32_t scalar, struct err *e)
     uint8_t bytes[4];
     size_t n = encode_utf8(scalar, bytes);
 
+    if (c->expect != NULL)
+        expect_feed(c->expect, bytes, n);
     if (c->n + n > CONSOLE_BUFFER_LEN) {
         int result = console_flush(c, e);
 

@@ -14,11 +14,14 @@
 #include "hv/kvm.h"
 #include "mem/error.h"
 
+/* Which machines have a part. */
+enum part_of { PART_OF_ALL, PART_OF_IRQCHIP, PART_OF_PIT };
+
 /* One part. `get` and `set` move `len` bytes; both fail with STATUS_HOST and the ioctl's name. */
 struct kvm_part {
     const char *name;
     size_t len;
-    bool irqchip; /* there only with in-kernel interrupt controllers */
+    enum part_of part_of;
     int (*get)(struct machine *m, void *out, struct err *e);
     int (*set)(struct machine *m, const void *in, struct err *e);
 };

@@ -78,18 +78,23 @@ static int restore_msrs(struct machine *m, const struct snapshot *s, const struc
  * which would sleep on in the next; an interrupt half delivered; or one in
  * service, behind which no other is let through.
  */
-static int restore_parts(struct machine *m, const struct snapshot *s, const struct state_baseline *b,
-                         struct err *e)
+static int reset_parts(struct machine *m, const struct state_baseline *b, struct err *e)
 {
     unsigned i;
 
-    (void)s;
     if (b == NULL)
         return 0;
     for (i = 0; kvm_parts[i].name != NULL; i++)
         if (b->parts[i] != NULL && kvm_parts[i].set(m, b->parts[i], e) != 0)
             return -1;
     return 0;
+}
+
+static int restore_parts(struct machine *m, const struct snapshot *s, const struct state_baseline *b,
+                         struct err *e)
+{
+    (void)s;
+    return reset_parts(m, b, e);
 }
 
 /* x87 and SSE as the ABI has them at entry, whatever KVM makes a new vCPU with. */
@@ -137,7 +142,16 @@ int state_restore(struct machine *m, const struct snapshot *s, const struct stat
     return 0;
 }
 
-int state_take_baseline(struct state_baseline *out, int kvm_fd, struct machine *m, bool irqchip,
+int state_reset(struct machine *m, const struct state_baseline *b, const struct cpu_sregs *s, struct err *e)
+{
+    if (reset_parts(m, b, e) != 0 || machine_set_sregs(m, s, e) != 0)
+        return -1;
+    if (b != NULL && machine_set_msrs(m, b->msrs, b->msrs_n, e) != 0)
+        return -1;
+    return machine_reset_fpu(m, e);
+}
+
+int state_take_baseline(struct state_baseline *out, int kvm_fd, struct machine *m, enum part_of has,
                         struct err *e)
 {
     struct state_baseline b = {.msrs_n = 0};
@@ -146,7 +160,7 @@ int state_take_baseline(struct state_baseline *out, int kvm_fd, struct machine *
     if (kvm_list_msrs(kvm_fd, m, &b.msrs, &b.msrs_n, e) != 0)
         return -1;
     for (i = 0; kvm_parts[i].name != NULL; i++) {
-        if (kvm_parts[i].irqchip && !irqchip)
+        if (kvm_parts[i].part_of > has)
             continue;
         b.parts[i] = calloc(1, kvm_parts[i].len);
         if (b.parts[i] == NULL) {

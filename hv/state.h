@@ -11,6 +11,7 @@
 #include "boot/cpu.h"
 #include "boot/snapshot.h"
 #include "hv/kvm.h"
+#include "hv/kvm_state.h"
 #include "mem/error.h"
 
 #define STATE_PARTS_MAX 12
@@ -24,10 +25,18 @@ struct state_baseline {
 
 /*
  * Take the state of a machine that has not run yet. Needed for a machine that
- * is to be restored after its guest ran; the caller frees it.
+ * is to be restored after its guest ran; `has` is the last thing of enum part_of
+ * that the machine has. The caller frees it.
  */
-int state_take_baseline(struct state_baseline *b, int kvm_fd, struct machine *m, bool irqchip, struct err *e);
+int state_take_baseline(struct state_baseline *b, int kvm_fd, struct machine *m, enum part_of has, struct err *e);
 void state_free_baseline(struct state_baseline *b);
+
+/*
+ * Put a machine that ran no guest of the ABI into the state of `b`, or, with b
+ * NULL, leave what has not changed since it was made; then the system
+ * registers in `s`, and the FPU as after reset.
+ */
+int state_reset(struct machine *m, const struct state_baseline *b, const struct cpu_sregs *s, struct err *e);
 
 /* Let the guest change only the MSRs that the table knows, where its kind is filtered. Before the first run. */
 int state_filter_msrs(struct machine *m, const struct guest_kind *kind, struct err *e);

@@ -89,7 +89,8 @@ int vm_open(struct vm *out, int kvm_fd, const struct snapshot *snap, const struc
         return -1;
     slots_init(&vm->slots, &vm->machine, opt->irqchip, false);
     if (state_filter_msrs(&vm->machine, snap->kind, e) != 0 || map_memory(vm, e) != 0 ||
-        (vm->warm && state_take_baseline(&vm->baseline, kvm_fd, &vm->machine, vm->irqchip, e) != 0)) {
+        (vm->warm && state_take_baseline(&vm->baseline, kvm_fd, &vm->machine,
+                                         vm->irqchip ? PART_OF_IRQCHIP : PART_OF_ALL, e) != 0)) {
         vm_close(vm);
         return -1;
     }

@@ -24,6 +24,8 @@
 #define GUEST_ABI   "0.15"
 #define OPTIONS_MAX 64
 
+static char standalone_word[] = "-standalone";
+
 static const struct {
     const char *name;
     enum command_bit bit;
@@ -35,6 +37,7 @@ static const struct {
     {"restore", CMD_RESTORE, true, "go on with a saved guest, once or many times"},
     {"serve", CMD_SERVE, true, "answer requests for calls, one JSON object a line, from a saved guest"},
     {"inspect", CMD_INSPECT, true, "show the address plan of an image, or what is in a snapshot"},
+    {"-standalone", CMD_STANDALONE, false, "run, as runner scripts call a VMM: -standalone -kernel FILE"},
     {"doctor", CMD_DOCTOR, false, "say which guests this host can run, and why not"},
 };
 
@@ -85,7 +88,7 @@ static void add_command_help(struct text *t, unsigned bit)
         for (r = row_tables[i]; r->name != NULL; r++) {
             char left[64];
 
-            if ((r->commands & bit) == 0)
+            if ((r->commands & bit) == 0 || (bit == CMD_STANDALONE && (r->commands & CMD_RUN) != 0))
                 continue;
             snprintf(left, sizeof(left), "%s%s%s%s", r->name[1] == '\0' ? "-" : "--", r->name,
                      r->value != NULL ? " " : "", r->value != NULL ? r->value : "");
@@ -154,6 +157,7 @@ static int parse(int argc, char **argv, unsigned command, struct options *o, str
     int c;
 
     collect_rows(commands[command].bit, rows, longs);
+    o->standalone = commands[command].bit == CMD_STANDALONE;
     opterr = 0;
     while ((c = getopt_long_only(argc, argv, "+:", longs, NULL)) != -1) {
         const char *word = argv[optind - 1];
@@ -168,9 +172,15 @@ static int parse(int argc, char **argv, unsigned command, struct options *o, str
         if (given[c] && !rows[c]->repeatable)
             return err_set(e, STATUS_USAGE, "%s: --%s given twice", argv[0], rows[c]->name);
         given[c] = true;
+        if ((rows[c]->commands & ONLY_ABI) != 0 && o->abi_only == NULL)
+            o->abi_only = rows[c]->name;
+        if ((rows[c]->commands & ONLY_BARE) != 0 && o->bare_only == NULL)
+            o->bare_only = rows[c]->name;
         if (rows[c]->set(o, optarg, e) != 0)
             return -1;
     }
+    if (commands[command].bit == CMD_STANDALONE && o->image == NULL)
+        return err_set(e, STATUS_USAGE, "%s: no -kernel given", argv[0]);
     if (!commands[command].takes_image) {
         if (optind != argc)
             return err_set(e, STATUS_USAGE, "%s: unexpected operand %s", argv[0], argv[optind]);
@@ -204,19 +214,22 @@ static int write_report(int fd, const struct options *o, const struct outcome *o
 /* A command that runs guests. */
 typedef int command_run(const struct options *o, struct outcome *out, struct text *calls, struct err *e);
 
-static int main_run(command_run *run, const struct options *o)
+static int main_run(command_run *run, struct options *o)
 {
     struct text t = TEXT_EMPTY, calls = TEXT_EMPTY;
     struct outcome out;
     struct err e;
     int report_fd = -1;
 
-    if (o->report != NULL && file_open_report(o->report, &report_fd, &e) != 0)
+    if ((o->report != NULL && file_open_output("report", o->report, &report_fd, &e) != 0) ||
+        (o->console != NULL && file_open_output("console", o->console, &o->console_fd, &e) != 0))
         return fail(&e);
     if (run(o, &out, &calls, &e) != 0)
         out = outcome_of_error(&e);
     if (!o->quiet || out.reason == REASON_ERROR || out.reason == REASON_UNSUPPORTED) {
         report_text(&out, &t);
+        if (o->verbose && !o->quiet)
+            report_unknown(&out, &t);
         print_fd(STDERR_FILENO, &t);
         text_free(&t);
     }
@@ -231,14 +244,14 @@ static int main_run(command_run *run, const struct options *o)
     return (int)out.status;
 }
 
-static int main_command(unsigned command, const struct options *o)
+static int main_command(unsigned command, struct options *o)
 {
     struct text t = TEXT_EMPTY;
     enum status status = STATUS_OK;
     struct err e;
     int result;
 
-    if (commands[command].bit == CMD_RUN)
+    if ((commands[command].bit & (CMD_RUN | CMD_STANDALONE)) != 0 && !o->dry_run)
         return main_run(cmd_run, o);
     if (commands[command].bit == CMD_SNAPSHOT)
         return main_run(cmd_snapshot, o);
@@ -289,6 +302,20 @@ static void fill_standard_descriptors(void)
             return; /* no /dev/null: nothing better can be done */
 }
 
+/* Wherever it stands among its options, -standalone is the command. */
+static void find_standalone(int argc, char **argv)
+{
+    int i;
+
+    for (i = 1; i < argc && strcmp(argv[i], "-standalone") != 0 && strcmp(argv[i], "--standalone") != 0; i++)
+        ;
+    if (i == argc)
+        return;
+    for (; i > 1; i--)
+        argv[i] = argv[i - 1];
+    argv[1] = standalone_word;
+}
+
 int main(int argc, char **argv)
 {
     struct options o = options_default();
@@ -312,6 +339,8 @@ int main(int argc, char **argv)
         return help();
     if (strcmp(argv[1], "--version") == 0)
         return version();
+    if (argv[1][0] == '-')
+        find_standalone(argc, argv);
     for (i = 0; i < COMMANDS_N; i++)
         if (strcmp(argv[1], commands[i].name) == 0)
             break;

@@ -86,13 +86,13 @@ void file_free(struct file *f)
     f->len = 0;
 }
 
-int file_open_report(const char *target, int *fd, struct err *e)
+int file_open_output(const char *option, const char *target, int *fd, struct err *e)
 {
-    uint64_t n;
+    uint64_t n = STDOUT_FILENO;
     int opened;
 
-    if (strncmp(target, "fd:", 3) == 0) {
-        if (args_number("report", target + 3, INT_MAX, &n, e) != 0)
+    if (strncmp(target, "fd:", 3) == 0 || strcmp(target, "-") == 0) {
+        if (*target != '-' && args_number(option, target + 3, INT_MAX, &n, e) != 0)
             return -1;
         opened = fcntl((int)n, F_DUPFD_CLOEXEC, 3);
     } else {
@@ -101,7 +101,7 @@ int file_open_report(const char *target, int *fd, struct err *e)
     if (opened < 0) {
         int errnum = errno;
 
-        return err_set_errno(e, STATUS_HOST, errnum, "--report: cannot open %s", target);
+        return err_set_errno(e, STATUS_HOST, errnum, "--%s: cannot open %s", option, target);
     }
     *fd = opened;
     return 0;

@@ -9,7 +9,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "boot/bare.h"
 #include "boot/guest.h"
+#include "hv/expect.h"
 #include "hv/hostfn.h"
 #include "hv/text.h"
 #include "mem/error.h"
@@ -17,6 +19,9 @@
 #include "mem/message.h"
 
 enum irqchip_choice { IRQCHIP_AUTO, IRQCHIP_ON, IRQCHIP_OFF };
+
+/* What an image is taken for; FORMAT_BARE + enum bare_format for those that are. */
+enum format_choice { FORMAT_AUTO, FORMAT_ABI, FORMAT_BARE };
 
 /* One --call with its --arg's. */
 struct call_spec {
@@ -47,7 +52,29 @@ struct options {
     const char *output;         /* of snapshot */
     uint64_t repeat, copies, jobs;
     bool json, quiet, verify;
+
+    enum format_choice format;
+    struct expect expect;
+    const char *console; /* where the guest's output goes: FILE or -, NULL = standard output */
+    int console_fd;      /* the same once main has opened it */
+    bool verbose, dry_run;
+    const char *abi_only, *bare_only; /* the first option given that only such guests take, NULL = none */
+
+    /* Bare guests. */
+    const char *append, *initrd;             /* NULL = none */
+    const char *modules[BARE_MODULES_MAX];   /* FILE[:ARGS] */
+    unsigned modules_n;
+    uint64_t memory_len;
+    bool input; /* descriptor 0 is the serial input */
+    bool strict_io;
+    bool standalone; /* an image that does not say what it is is Nanvix's */
 };
+
+/*
+ * Refuse what guests of this sort have no use for, STATUS_USAGE; `kind` is
+ * what the image is.
+ */
+int options_check(const struct options *o, bool bare, const char *kind, struct err *e);
 
 /* Commands as bits, so that a row can name all that take the option. */
 enum command_bit {
@@ -56,7 +83,10 @@ enum command_bit {
     CMD_INSPECT = 4,
     CMD_SNAPSHOT = 8,
     CMD_RESTORE = 16,
-    CMD_SERVE = 32
+    CMD_SERVE = 32,
+    CMD_STANDALONE = 1 << 15, /* run, as runner scripts call a VMM */
+    ONLY_ABI = 1 << 16,       /* not commands: which guests an option is for */
+    ONLY_BARE = 1 << 17
 };
 
 struct option_row {

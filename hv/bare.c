@@ -78,8 +78,7 @@ int bare_open(struct bare *b, int kvm_fd, const struct bare_state *s, const stru
     const struct machine_options mo = {
         .phys_bits = PHYS_BITS, .irqchip = irqchip, .pit = irqchip, .real_mode = true};
 
-    *b = (struct bare){
-        .state = s, .env = *env, .machine = MACHINE_CLOSED, .kvm_fd = kvm_fd, .warm = warm};
+    *b = (struct bare){.state = s, .env = *env, .machine = MACHINE_CLOSED, .kvm_fd = kvm_fd, .warm = warm};
     if (machine_open(&b->machine, kvm_fd, &mo, e) != 0)
         return -1;
     slots_init(&b->slots, &b->machine, irqchip, irqchip);

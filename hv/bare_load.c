@@ -12,21 +12,18 @@
 
 #define FILE_LEN_MAX ((uint64_t)BARE_RAM_MAX)
 
-int bare_choose(const struct options *o, const struct file *image, bool *bare, enum bare_format *f,
-                struct err *e)
+bool bare_choose(const struct options *o, const struct file *image, enum bare_format *f)
 {
-    (void)e;
-    if (o->format == FORMAT_AUTO) {
-        *bare = bare_detect(image->map.base, image->len, f);
-        if (!*bare && o->standalone) {
-            *bare = true;
-            *f = BARE_MICROVM;
-        }
-    } else {
-        *bare = o->format >= FORMAT_BARE;
-        *f = *bare ? (enum bare_format)(o->format - FORMAT_BARE) : BARE_MULTIBOOT;
+    if (o->format >= FORMAT_BARE) {
+        *f = (enum bare_format)(o->format - FORMAT_BARE);
+        return true;
     }
-    return 0;
+    if (o->format == FORMAT_ABI)
+        return false;
+    if (bare_detect(image->map.base, image->len, f))
+        return true;
+    *f = BARE_MICROVM;
+    return o->standalone;
 }
 
 /* --- the files beside the image ------------------------------------------------------------------- */
@@ -141,15 +138,15 @@ static void describe(const struct options *o, const struct bare_state *s, struct
     const struct cpu_regs *r = &s->start.regs;
     uint64_t start, end = 0;
 
-    text_add(out, "%s: %s, entry 0x%08" PRIx64 "%s, %" PRIu64 "K of RAM, interrupt controllers %s\n", o->image,
-             bare_format_name(s->start.format), s->start.sregs.cs.base + r->rip,
+    text_add(out, "%s: %s, entry 0x%08" PRIx64 "%s, %" PRIu64 "K of RAM, interrupt controllers %s\n",
+             o->image, bare_format_name(s->start.format), s->start.sregs.cs.base + r->rip,
              (s->start.sregs.cr0 & 1) != 0 ? "" : " in real mode", s->ram.len >> 10,
              s->start.irqchip ? "on" : "off");
     while (pristine_next(&s->ram, end, &start, &end))
         text_add(out, "load      %08" PRIx64 "-%08" PRIx64 "  %9" PRIu64 "K\n", start, end - 1,
                  (end - start) >> 10);
-    text_add(out, "registers eax %08" PRIx64 " ebx %08" PRIx64 " esi %08" PRIx64 " esp %08" PRIx64 "\n", r->rax,
-             r->rbx, r->rsi, r->rsp);
+    text_add(out, "registers eax %08" PRIx64 " ebx %08" PRIx64 " esi %08" PRIx64 " esp %08" PRIx64 "\n",
+             r->rax, r->rbx, r->rsi, r->rsp);
 }
 
 static void describe_json(const struct options *o, const struct bare_state *s, struct text *out)
@@ -160,7 +157,8 @@ static void describe_json(const struct options *o, const struct bare_state *s, s
     text_add(out, "{\"version\":1,\"image\":");
     text_add_json(out, o->image, strlen(o->image));
     text_add(out,
-             ",\"kind\":\"%s\",\"entry\":\"0x%" PRIx64 "\",\"memory\":%" PRIu64 ",\"irqchip\":%s,\"ranges\":[",
+             ",\"kind\":\"%s\",\"entry\":\"0x%" PRIx64 "\",\"memory\":%" PRIu64
+             ",\"irqchip\":%s,\"ranges\":[",
              bare_format_name(s->start.format), s->start.sregs.cs.base + s->start.regs.rip, s->ram.len,
              s->start.irqchip ? "true" : "false");
     for (; pristine_next(&s->ram, end, &start, &end); first = false)

@@ -1,8 +1,4 @@
-/*
- * Bare kernels as the commands see them: is this image one, what would be done
- * with it, do it. hv/bare_load.c in a build with I686_GUEST=1;
- * hv/bare_load_none.c, which knows no such image, in one without.
- */
+/* Bare kernels as the commands see them: is this image one, what would be done with it, do it. */
 #ifndef HV_BARE_LOAD_H
 #define HV_BARE_LOAD_H
 
@@ -16,12 +12,8 @@
 #include "hv/text.h"
 #include "mem/error.h"
 
-/*
- * Whether the image is one, by its own header or as the options say, and of
- * which format. STATUS_UNSUPPORTED when one is asked for that this build lacks.
- */
-int bare_choose(const struct options *o, const struct file *image, bool *bare, enum bare_format *f,
-                struct err *e);
+/* Whether the image is one, by its own header or as the options say, and of which format. */
+bool bare_choose(const struct options *o, const struct file *image, enum bare_format *f);
 
 /* What would be run: format, first registers, what lies where in RAM; with o->json as JSON. Needs no KVM. */
 int bare_inspect(const struct options *o, const struct load *l, struct text *out, struct err *e);

@@ -30,8 +30,8 @@ struct expect {
     unsigned texts_n;
     unsigned met_n; /* texts of the front, rejected ones apart, that were seen or are not to be seen */
     const struct expect_text *hit; /* the first rejected text that was seen */
-    bool held; /* the last byte was a CR, which may belong to an LF */
-    bool wanted; /* some text is to be seen */
+    bool held;                     /* the last byte was a CR, which may belong to an LF */
+    bool wanted;                   /* some text is to be seen */
     bool status_given;
     uint64_t status; /* what the guest is to end with, status_given only */
 };

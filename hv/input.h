@@ -16,9 +16,9 @@
 #define INPUT_PERIOD_NS ((uint64_t)10 * 1000 * 1000)
 
 struct input {
-    int fd;     /* -1: none, or it has ended */
-    bool dry;   /* nothing was there when it was looked at last */
-    int tty;    /* the terminal that was changed, -1 = none */
+    int fd;   /* -1: none, or it has ended */
+    bool dry; /* nothing was there when it was looked at last */
+    int tty;  /* the terminal that was changed, -1 = none */
     struct termios saved;
 };
 

@@ -17,15 +17,15 @@
 #include "mem/layout.h"
 #include "mem/num.h"
 
-#define KVM_PATH         "/dev/kvm"
-#define CPUID_ENTRIES    256
-#define CPUID_FEATURES   0x00000001u
-#define CPUID_EXTENDED   0x00000007u
-#define CPUID_CACHES     0x00000004u
-#define CPUID_TOPOLOGY   0x0000000bu
-#define CPUID_TOPOLOGY_V2 0x0000001fu
-#define CPUID_AMD        0x80000001u
-#define CPUID_ADDR_SIZES 0x80000008u
+#define KVM_PATH           "/dev/kvm"
+#define CPUID_ENTRIES      256
+#define CPUID_FEATURES     0x00000001u
+#define CPUID_EXTENDED     0x00000007u
+#define CPUID_CACHES       0x00000004u
+#define CPUID_TOPOLOGY     0x0000000bu
+#define CPUID_TOPOLOGY_V2  0x0000001fu
+#define CPUID_AMD          0x80000001u
+#define CPUID_ADDR_SIZES   0x80000008u
 #define CPUID_AMD_TOPOLOGY 0x8000001eu
 
 /* KVM re-enters the guest after 1,024 rounds of a string instruction, each of which may take a few exits. */

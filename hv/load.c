@@ -13,8 +13,8 @@ int load_image(const struct options *o, struct load *out, struct err *e)
 
     if (file_read(o->image, IMAGE_LEN_MAX, &l.image, e) != 0)
         return -1;
-    if (bare_choose(o, &l.image, &l.bare, &l.format, e) != 0 ||
-        options_check(o, l.bare, l.bare ? bare_format_name(l.format) : "one of the guest ABI", e) != 0) {
+    l.bare = bare_choose(o, &l.image, &l.format);
+    if (options_check(o, l.bare, l.bare ? bare_format_name(l.format) : "one of the guest ABI", e) != 0) {
         load_free(&l);
         return -1;
     }

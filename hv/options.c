@@ -224,7 +224,8 @@ static int set_memory(struct options *o, const char *v, struct err *e)
     if (args_size("memory", v, &o->memory_len, e) != 0)
         return -1;
     if (o->memory_len < BARE_RAM_MIN || o->memory_len > BARE_RAM_MAX || !num_is_page_aligned(o->memory_len))
-        return err_set(e, STATUS_USAGE, "--memory: not a size for a bare kernel (%s, 1M to %uM in steps of 4K)", v,
+        return err_set(e, STATUS_USAGE,
+                       "--memory: not a size for a bare kernel (%s, 1M to %uM in steps of 4K)", v,
                        BARE_RAM_MAX >> 20);
     return 0;
 }
@@ -237,20 +238,20 @@ static int add_module(struct options *o, const char *v, struct err *e)
     return 0;
 }
 
-#define SET_WORD(name)                                                            \
-    static int set_##name(struct options *o, const char *v, struct err *e)        \
-    {                                                                             \
-        (void)e;                                                                  \
-        o->name = v;                                                              \
-        return 0;                                                                 \
+#define SET_WORD(name)                                                     \
+    static int set_##name(struct options *o, const char *v, struct err *e) \
+    {                                                                      \
+        (void)e;                                                           \
+        o->name = v;                                                       \
+        return 0;                                                          \
     }
-#define SET_FLAG(name)                                                            \
-    static int set_##name(struct options *o, const char *v, struct err *e)        \
-    {                                                                             \
-        (void)v;                                                                  \
-        (void)e;                                                                  \
-        o->name = true;                                                           \
-        return 0;                                                                 \
+#define SET_FLAG(name)                                                     \
+    static int set_##name(struct options *o, const char *v, struct err *e) \
+    {                                                                      \
+        (void)v;                                                           \
+        (void)e;                                                           \
+        o->name = true;                                                    \
+        return 0;                                                          \
     }
 
 static int set_stdin(struct options *o, const char *v, struct err *e)
@@ -317,7 +318,8 @@ const struct option_row option_rows[] = {
     {"module", BARE, "FILE[:ARGS]", "a multiboot or PVH module; in order", true, add_module},
     {"memory", BARE, "SIZE", "RAM of a bare kernel (default 128M)", false, set_memory},
     {"stdin", LOOKS | ONLY_BARE, NULL, "standard input is the serial line's input", false, set_stdin},
-    {"strict-io", LOOKS | ONLY_BARE, NULL, "a port that nothing answers ends the guest", false, set_strict_io},
+    {"strict-io", LOOKS | ONLY_BARE, NULL, "a port that nothing answers ends the guest", false,
+     set_strict_io},
     {"expect", LOOKS, "TEXT", "end with 0 once the guest has said TEXT, else 123; in order", true,
      add_expect},
     {"expect-status", LOOKS, "N", "end with 0 if the guest ends with N, else 123", false, set_expect_status},
@@ -333,7 +335,8 @@ const struct option_row option_rows[] = {
      "write one JSON object that says how the guest ended", false, set_report},
     {"dry-run", LOOKS, NULL, "only say what would be run", false, set_dry_run},
     {"v", LOOKS, NULL, "say at the end which ports nothing answered", false, set_verbose},
-    {"quiet", RUNS | CMD_STANDALONE, NULL, "no messages of our own, only the guest's output", false, set_quiet},
+    {"quiet", RUNS | CMD_STANDALONE, NULL, "no messages of our own, only the guest's output", false,
+     set_quiet},
     {"q", RUNS | CMD_STANDALONE, NULL, "the same", false, set_quiet},
     {"json", CMD_DOCTOR | CMD_INSPECT, NULL, "print JSON", false, set_json},
     {"kernel", CMD_STANDALONE, "FILE", "the image", false, set_image},

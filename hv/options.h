@@ -61,8 +61,8 @@ struct options {
     const char *abi_only, *bare_only; /* the first option given that only such guests take, NULL = none */
 
     /* Bare guests. */
-    const char *append, *initrd;             /* NULL = none */
-    const char *modules[BARE_MODULES_MAX];   /* FILE[:ARGS] */
+    const char *append, *initrd;           /* NULL = none */
+    const char *modules[BARE_MODULES_MAX]; /* FILE[:ARGS] */
     unsigned modules_n;
     uint64_t memory_len;
     bool input; /* descriptor 0 is the serial input */

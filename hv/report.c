@@ -154,10 +154,12 @@ static void add_unknown(const struct outcome *o, struct text *out)
 void report_json(const struct outcome *o, const struct text *calls, struct text *out)
 {
     static const char *const reasons[] = {
-        [REASON_ENDED] = "ended",     [REASON_CALL_ERROR] = "call-error",   [REASON_ABORTED] = "aborted",
-        [REASON_FAULTED] = "faulted", [REASON_TIMEOUT] = "timeout",         [REASON_SIGNAL] = "signal",
-        [REASON_COPIES] = "copies",   [REASON_UNSUPPORTED] = "unsupported", [REASON_ERROR] = "error",
-        [REASON_RESET] = "reset",     [REASON_EXPECTED] = "expected",       [REASON_UNEXPECTED] = "unexpected",
+        [REASON_ENDED] = "ended",       [REASON_CALL_ERROR] = "call-error",
+        [REASON_ABORTED] = "aborted",   [REASON_FAULTED] = "faulted",
+        [REASON_TIMEOUT] = "timeout",   [REASON_SIGNAL] = "signal",
+        [REASON_COPIES] = "copies",     [REASON_UNSUPPORTED] = "unsupported",
+        [REASON_ERROR] = "error",       [REASON_RESET] = "reset",
+        [REASON_EXPECTED] = "expected", [REASON_UNEXPECTED] = "unexpected",
     };
     bool has_error = !ended_well(o) && o->reason != REASON_ABORTED;
 

@@ -55,9 +55,9 @@ struct outcome {
     struct cpu_sregs sregs;
     char last_exit[160]; /* "" before the first */
     uint64_t exits_n;
-    uint64_t ran_ns;      /* wall time inside the run loop */
-    unsigned addr_digits; /* of a guest address */
-    bool bare;            /* what follows is there */
+    uint64_t ran_ns;                            /* wall time inside the run loop */
+    unsigned addr_digits;                       /* of a guest address */
+    bool bare;                                  /* what follows is there */
     struct unknown_access unknown[UNKNOWN_MAX]; /* the first ones */
     unsigned unknown_n;
     uint64_t unknown_all; /* accesses, listed or not */

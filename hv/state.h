@@ -28,7 +28,8 @@ struct state_baseline {
  * is to be restored after its guest ran; `has` is the last thing of enum part_of
  * that the machine has. The caller frees it.
  */
-int state_take_baseline(struct state_baseline *b, int kvm_fd, struct machine *m, enum part_of has, struct err *e);
+int state_take_baseline(struct state_baseline *b, int kvm_fd, struct machine *m, enum part_of has,
+                        struct err *e);
 void state_free_baseline(struct state_baseline *b);
 
 /*

@@ -64,8 +64,8 @@ int pristine_map(const struct pristine *p, struct region *out, struct err *e)
     for (more = pristine_next(p, 0, &start, &end); more; start = next, end = next_end) {
         while ((more = pristine_next(p, end, &next, &next_end)) && next - end < GAP_LEN)
             end = next_end;
-        if (mmap(r.base + start, end - start, PROT_READ | PROT_WRITE,
-                 MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE, p->fd, (off_t)start) == MAP_FAILED) {
+        if (mmap(r.base + start, end - start, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE,
+                 p->fd, (off_t)start) == MAP_FAILED) {
             failed("map", errno, end - start, e);
             region_unmap(&r);
             return -1;

@@ -147,7 +147,6 @@ static inline enum status calling_call(struct calling *c, const char *name, cons
     c->result = (struct msg_result){.is_error = false};
     if (call_guest(&c->env, &call, &c->result, &c->out, &c->e) != 0)
         return c->e.status;
-    calling_say_abort(name, &c->out);
     return c->out.reason == REASON_ENDED && c->result.is_error ? STATUS_CALL_ERROR : c->out.status;
 }
 

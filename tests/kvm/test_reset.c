@@ -268,6 +268,7 @@ static enum filled fill_fpu(struct calling *c)
 {
     enum status status = calling_call0(c, "fpu");
 
+    calling_say_abort("fpu", &c->out);
     if (status == STATUS_ABORTED && c->out.abort.has_exception && c->out.abort.exception == 6)
         return FILL_AGAIN;
     return CHECK_EQ(status, STATUS_OK) && CHECK((c->result.value.bits & 3) == 3) ? FILLED : FILL_FAILED;

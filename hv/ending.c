@@ -55,8 +55,10 @@ int ending_faulted(const struct runner *r, const struct exit *x, struct outcome 
     exit_describe(x, o->addr_digits, what, sizeof(what));
     err_set(&o->why, STATUS_FAULTED, "guest: faulted: %s", what);
     if (x->kind == EXIT_EMULATION) {
-        int paging32 = probe_paging32(r->kvm_fd, e);
+        static int paging32 = -1; /* a fact of this host: found out once, since it takes a machine to do so */
 
+        if (paging32 < 0)
+            paging32 = probe_paging32(r->kvm_fd, e);
         if (paging32 < 0)
             return -1;
         explain_emulation(r, paging32 == 0, o);

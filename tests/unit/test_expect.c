@@ -169,6 +169,14 @@ static void test_bytes(void)
     expect_finish(&x);
     CHECK(!expect_is_decided(&x));
     expect_free(&x);
+
+    tap_case("a CR of before a reset is forgotten");
+    want(&x, "\ra");
+    feed(&x, "\r");
+    expect_reset(&x);
+    feed(&x, "a");
+    CHECK(!expect_is_decided(&x));
+    expect_free(&x);
 }
 
 /* --- random texts and outputs against the oracle ---------------------------------------------------- */

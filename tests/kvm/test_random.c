@@ -3,8 +3,8 @@
  * and again: whatever they do to the CPU, the chips and the ports, they end in
  * time, the next restore succeeds, and a sane guest runs as if nothing had been.
  *
- * RUNS guests with fixed seeds, times TEST_SCALE; RANDOM_FROM and RANDOM_RUNS
- * choose others, to see one again.
+ * RUNS guests with fixed seeds, times TEST_SCALE. Two arguments choose others,
+ * the first and how many, and each is named before it runs.
  */
 #include "tests/kvm/bare_guest.h"
 #include "tests/kvm/seam.h"
@@ -28,6 +28,9 @@ static const uint8_t sane16[] = {0xb0, 'o',  0xe6, 0xe9, 0xb0, 'k',  0xe6, 0xe9,
                                  0xba, 0x04, 0x06, 0xb8, 0x00, 0x20, 0xef};
 
 static struct bare_guest g;
+
+static unsigned runs_from, runs_n = RUNS;
+static bool named;
 
 static uint32_t pick(uint64_t *seed, uint32_t n)
 {
@@ -55,7 +58,6 @@ static const uint8_t templates[][12] = {
     {0x0f, 0x22, 0xc0},                                                 /* mov %eax, %cr0 */
     {0x0f, 0x22, 0xd8},                                                 /* mov %eax, %cr3 */
     {0x0f, 0x22, 0xe0},                                                 /* mov %eax, %cr4 */
-    {0x0f, 0x23, 0xf8},                                                 /* mov %eax, %dr7 */
     {0x0f, 0x20, 0xc0, 0x0d, 0x01, 0x01, 0x01, 0x80, 0x0f, 0x22, 0xc0}, /* cr0 |= PG and more */
     {0x0f, 0x01, 0xfe},                               /* lgdt, lidt, lmsw, invlpg, vmcall, xsetbv, ... */
     {0x0f, 0xc7, 0xfe},                               /* cmpxchg8b, vmptrld, rdrand, ... */
@@ -76,6 +78,19 @@ static const uint8_t templates[][12] = {
 };
 
 #define TEMPLATES_N (sizeof(templates) / sizeof(templates[0]))
+
+/*
+ * No writes to debug registers: QEMU's own processor, on which the lab runs,
+ * dies of a breakpoint that a guest of its guest has set.
+ */
+static void scrub(uint8_t *at)
+{
+    unsigned i;
+
+    for (i = 0; i + 1 < CODE_LEN; i++)
+        if (at[i] == 0x0f && at[i + 1] == 0x23)
+            at[i] = 0x90;
+}
 
 static void write_code(uint8_t *at, uint64_t *seed)
 {
@@ -110,11 +125,13 @@ static void write_idt(uint8_t *ram, uint64_t *seed)
 
 static bool set_random(struct bare *b, bool real_mode, uint64_t *seed)
 {
+    uint8_t *code = b->ram.base + (real_mode ? BARE_REAL : BARE_CODE);
     struct cpu_sregs s = g.state.start.sregs;
     struct cpu_regs r = g.state.start.regs;
     struct err e;
 
-    write_code(b->ram.base + (real_mode ? BARE_REAL : BARE_CODE), seed);
+    write_code(code, seed);
+    scrub(code);
     r.rax = (uint32_t)tap_random(seed);
     r.rbx = pick(seed, 2) ? pick(seed, (uint32_t)BARE_LEN) : (uint32_t)tap_random(seed);
     r.rcx = pick(seed, 0x2000);
@@ -159,6 +176,10 @@ static bool run_random(unsigned i, bool real_mode, unsigned *ends)
     }
     if (!set_random(&g.bare, real_mode, &seed))
         return false;
+    if (named) {
+        printf("# %u\n", i);
+        fflush(stdout);
+    }
     start = host_monotonic();
     result = bare_run(&g.bare, LIMIT, &o, &e);
     CHECK(host_monotonic() - start < LIMIT + LATE);
@@ -170,20 +191,12 @@ static bool run_random(unsigned i, bool real_mode, unsigned *ends)
     return true;
 }
 
-static unsigned number_of(const char *name, unsigned otherwise)
-{
-    const char *v = getenv(name);
-
-    return v != NULL ? (unsigned)strtoul(v, NULL, 10) : otherwise;
-}
-
 /* c->n: 0 without interrupt controllers, 1 with them, 2 in real mode. */
 static void random_guests(int kvm_fd, const struct kvm_case *c)
 {
-    unsigned from = number_of("RANDOM_FROM", 0),
-             n = number_of("RANDOM_RUNS", RUNS * number_of("TEST_SCALE", 1)), i;
     unsigned ends[REASON_ERROR + 1] = {0};
     bool real_mode = c->n == 2;
+    unsigned i;
     struct err e = {.text = ""};
 
     (void)kvm_fd;
@@ -194,7 +207,7 @@ static void random_guests(int kvm_fd, const struct kvm_case *c)
         return;
     }
     /* A third of the guests each. */
-    for (i = from + (unsigned)c->n; i < from + n && tap_ok; i += 3) {
+    for (i = runs_from + (unsigned)c->n; i < runs_from + runs_n && tap_ok; i += 3) {
         if (i / 3 % SANE_EACH == 0 && !is_sane(i))
             break;
         run_random(i, real_mode, ends);
@@ -203,8 +216,10 @@ static void random_guests(int kvm_fd, const struct kvm_case *c)
         is_sane(i);
     printf("# %u ended, %u reset, %u faulted, %u unsupported, %u out of time\n", ends[REASON_ENDED],
            ends[REASON_RESET], ends[REASON_FAULTED], ends[REASON_UNSUPPORTED], ends[REASON_TIMEOUT]);
-    if (n >= RUNS)
-        CHECK(ends[REASON_FAULTED] + ends[REASON_UNSUPPORTED] > n / 30 && ends[REASON_TIMEOUT] > n / 300);
+    /* Enough of them did something, and went on doing it. */
+    if (runs_n >= RUNS)
+        CHECK(ends[REASON_ENDED] + ends[REASON_FAULTED] + ends[REASON_UNSUPPORTED] > runs_n / 100 &&
+              ends[REASON_TIMEOUT] > runs_n / 100);
     bare_guest_close(&g);
 }
 
@@ -214,7 +229,16 @@ static const struct kvm_case cases[] = {
     {"random code that starts in real mode does no harm", .run = random_guests, .n = 2},
 };
 
-int main(void)
+int main(int argc, char **argv)
 {
+    const char *scale = getenv("TEST_SCALE");
+
+    if (scale != NULL)
+        runs_n *= (unsigned)strtoul(scale, NULL, 10);
+    if (argc == 3) {
+        runs_from = (unsigned)strtoul(argv[1], NULL, 10);
+        runs_n = (unsigned)strtoul(argv[2], NULL, 10);
+        named = true;
+    }
     return seam_run_cases(cases, sizeof(cases) / sizeof(cases[0]));
 }

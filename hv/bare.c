@@ -101,13 +101,26 @@ void bare_close(struct bare *b)
     b->usable = false;
 }
 
+/*
+ * Drop what the guest wrote, and with the slots all that KVM derived from it:
+ * a KVM that shadows page tables does not see that their bytes have changed.
+ */
+static int renew_memory(struct bare *b, struct err *e)
+{
+    const struct gpa start = gpa_make(0);
+
+    if (slots_unmap(&b->slots, start, b->ram.len, e) != 0 || region_clear(&b->ram, e) != 0)
+        return -1;
+    return slots_map(&b->slots, start, b->ram.len, b->ram.base, false, e);
+}
+
 int bare_restore(struct bare *b, struct err *e)
 {
     struct cpu_sregs sregs = b->state->start.sregs;
 
     assert(b->warm || !b->ran);
     b->usable = false;
-    if (b->ran && (machine_finish(&b->machine, e) != 0 || region_clear(&b->ram, e) != 0))
+    if (b->ran && (machine_finish(&b->machine, e) != 0 || renew_memory(b, e) != 0))
         return -1;
     reset_devices(b);
     sregs.apic_base = b->state->start.irqchip ? APIC_BASE_RESET : 0;

@@ -2,11 +2,9 @@
  * vmm: runs small guests on KVM. main, the command line and everything that is
  * printed or exits; what a command does is in hv/cmd_*.c.
  */
-#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -19,7 +17,9 @@
 #include "hv/report.h"
 #include "hv/text.h"
 #include "hv/version.h"
+#include "mem/assert.h"
 #include "mem/error.h"
+#include "mem/format.h"
 
 #define GUEST_ABI   "0.15"
 #define OPTIONS_MAX 64
@@ -87,8 +87,8 @@ static void add_command_help(struct text *t, unsigned bit)
 
             if ((r->commands & bit) == 0)
                 continue;
-            snprintf(left, sizeof(left), "%s%s%s%s", r->name[1] == '\0' ? "-" : "--", r->name,
-                     r->value != NULL ? " " : "", r->value != NULL ? r->value : "");
+            format_text(left, sizeof(left), "%s%s%s%s", r->name[1] == '\0' ? "-" : "--", r->name,
+                        r->value != NULL ? " " : "", r->value != NULL ? r->value : "");
             text_add(t, "      %-26s %s\n", left, r->help);
         }
     }

@@ -1,7 +1,6 @@
 /* Every call into KVM. See kvm.h for the contract. */
 #include "hv/kvm.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -13,6 +12,7 @@
 #include <unistd.h>
 
 #include "boot/x86.h"
+#include "mem/assert.h"
 #include "mem/bytes.h"
 #include "mem/layout.h"
 #include "mem/num.h"

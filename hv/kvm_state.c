@@ -1,13 +1,14 @@
 /* State beside the registers. See kvm_state.h. */
 #include "hv/kvm_state.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <linux/kvm.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+
+#include "mem/assert.h"
 
 #define PIC_MASTER 0
 #define PIC_SLAVE  1

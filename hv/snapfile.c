@@ -5,12 +5,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "mem/bytes.h"
+#include "mem/format.h"
 
 bool snapfile_is(const char *path)
 {
@@ -69,12 +69,10 @@ static void lost_page(int signum, siginfo_t *info, void *context)
 int snapfile_guard(const struct snapshot *s, const char *path, struct err *e)
 {
     struct sigaction sa = {.sa_sigaction = lost_page, .sa_flags = SA_SIGINFO | SA_ONSTACK};
-    int n;
-
     sigemptyset(&sa.sa_mask);
     guarded.len = 0;
-    n = snprintf(guarded.line, sizeof(guarded.line), "vmm: %.400s: shrank while it was in use\n", path);
-    guarded.line_len = n > 0 ? (size_t)n : 0;
+    guarded.line_len =
+        format_text(guarded.line, sizeof(guarded.line), "vmm: %.400s: shrank while it was in use\n", path);
     guarded.start = (uintptr_t)s->memory.base;
     if (sigaction(SIGBUS, &sa, NULL) != 0) {
         int errnum = errno;

@@ -1,5 +1,4 @@
 /* Opening a snapshot file. See snapfile.h. */
-#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -7,6 +6,7 @@
 #include <unistd.h>
 
 #include "hv/snapfile.h"
+#include "mem/assert.h"
 #include "mem/bytes.h"
 #include "mem/crc32c.h"
 #include "mem/num.h"

@@ -1,7 +1,6 @@
 /* A machine with a guest in it. See vm.h for the contract. */
 #include "hv/vm.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -10,6 +9,7 @@
 #include "boot/gdt.h"
 #include "boot/x86.h"
 #include "hv/host.h"
+#include "mem/assert.h"
 #include "mem/bytes.h"
 #include "mem/guest_abi.h"
 #include "mem/num.h"

@@ -1,12 +1,12 @@
 /* Host mappings. See region.h for the contract. */
 #include "mem/region.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stddef.h>
 #include <sys/mman.h>
 
+#include "mem/assert.h"
 #include "mem/num.h"
 
 int region_map(struct region *r, uint64_t len, struct err *e)

@@ -2,7 +2,9 @@
 
 full := I686_GUEST=1 GUEST_COUNTER=1
 
-unit_tests := $(patsubst %.c,$(B)/%,$(wildcard tests/unit/test_*.c))
+# What tests the inside of a feature is built with that feature only.
+unit_off := $(if $(I686_GUEST),,tests/unit/test_bare_place.c)
+unit_tests := $(patsubst %.c,$(B)/%,$(filter-out $(unit_off),$(wildcard tests/unit/test_*.c)))
 kvm_tests := $(patsubst %.c,$(B)/%,$(wildcard tests/kvm/test_*.c))
 
 tests: $(unit_tests) $(kvm_tests) bench-programs
@@ -22,7 +24,7 @@ $(B)/tests/kvm/test_%: tests/kvm/test_%.c $(B)/libvmm.a Makefile tests/tests.mk
 fuzz_cc := clang-14
 fuzz_flags := -std=c11 -O1 -g -I. -D_GNU_SOURCE -DVMM_FLAVOUR='"fuzz"' -fno-strict-aliasing \
 	-fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all
-fuzz_src := $(filter-out hv/% boot/guest_i686_none.c,$(wildcard mem/*.c paging/*.c boot/*.c))
+fuzz_src := $(filter-out hv/% boot/guest_i686_none.c boot/bare_none.c,$(wildcard mem/*.c paging/*.c boot/*.c))
 fuzz_targets := $(patsubst tests/fuzz/%.c,build/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 
 fuzz: $(fuzz_targets)

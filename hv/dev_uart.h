@@ -4,9 +4,10 @@
  * there is room, so nothing is ever overrun from outside.
  *
  * Input waits while the guest does not listen: until it enables the receive
- * interrupt, or reads the line status twice in a row as nobody does who only
+ * interrupt, or reads the line status twice in a row, as nobody does who only
  * sends. Otherwise what a script typed before the guest's driver was there
- * would be thrown away when that driver clears the FIFO.
+ * would be thrown away when that driver clears the FIFO. Clearing it, or
+ * loopback, takes the second back.
  */
 #ifndef HV_DEV_UART_H
 #define HV_DEV_UART_H
@@ -27,7 +28,7 @@ struct dev_uart {
     uint8_t delta;     /* the modem status' low half: what changed since it was read */
     bool thre;         /* the transmitter became empty, and nobody was told */
     bool irq;          /* the line as set_irq was told last */
-    uint8_t lsr_reads; /* in a row, up to 2 */
+    uint8_t lsr_reads; /* in a row; at 2 it stays */
     uint8_t rx[UART_FIFO_LEN];
     uint8_t rx_at, rx_n;
 };

@@ -29,8 +29,9 @@ fuzz_targets := $(patsubst tests/fuzz/%.c,build/fuzz/%,$(wildcard tests/fuzz/fuz
 
 fuzz: $(fuzz_targets)
 
-# fuzz_json brings its room of hv along.
+# These bring their room of hv along.
 build/fuzz/fuzz_json: hv/jsonin.c hv/jsonin.h tests/unit/json_valid.h
+build/fuzz/fuzz_bus: $(wildcard hv/bus.[ch] hv/dev_*.[ch])
 
 build/fuzz/fuzz_%: tests/fuzz/fuzz_%.c $(fuzz_src) $(wildcard mem/*.h paging/*.h boot/*.h tests/fuzz/*.h)
 	@mkdir -p $(@D)

@@ -55,7 +55,9 @@ uint32_t *pagemap_slot(struct pagemap *m, struct gpa at)
 
 static void free_below(void *p, unsigned height)
 {
-    if (p != NULL && height > 0)
+    if (p == NULL)
+        return;
+    if (height > 0)
         for (unsigned i = 0; i < FAN; i++)
             free_below(((struct node *)p)->child[i], height - 1);
     free(p);

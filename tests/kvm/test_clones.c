@@ -3,13 +3,12 @@
  * each costs a small fraction of it. And nothing of the host's can write there.
  */
 #include <signal.h>
-#include <sys/mount.h>
 #include <sys/prctl.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 
 #include "mem/crc32c.h"
 #include "tests/kvm/captured.h"
+#include "tests/kvm/proc.h"
 
 #define DATA_LEN     ((uint64_t)64 << 20)
 #define CLONES       (calling_is_lab() ? 40u : 200u)
@@ -17,48 +16,11 @@
 #define LARGEST_PART 32 /* of the guest's memory: what a clone may cost at most */
 #define DIRTY        3  /* pages that each clone writes */
 
-/* --- how much of a process is its own ------------------------------------------------------------------ */
-
-/* Where /proc is: in the lab it is mounted for the occasion. */
-static const char *proc = "/proc";
-
-static bool open_proc(void)
-{
-    if (access("/proc/self/smaps_rollup", R_OK) == 0)
-        return true;
-    proc = "/tmp/proc";
-    return CHECK(mkdir(proc, 0700) == 0 || errno == EEXIST) &&
-           CHECK(mount("proc", proc, "proc", 0, NULL) == 0);
-}
-
-static void close_proc(void)
-{
-    if (strcmp(proc, "/proc") == 0)
-        return;
-    CHECK(umount(proc) == 0);
-    CHECK(rmdir(proc) == 0);
-    proc = "/proc";
-}
-
 /* The proportional and the whole share of a process, KiB each. */
 static bool look_at(pid_t pid, uint64_t *pss, uint64_t *rss)
 {
-    char path[64], line[256];
-    FILE *f;
-
     *pss = *rss = 0;
-    snprintf(path, sizeof(path), "%s/%d/smaps_rollup", proc, (int)pid);
-    f = fopen(path, "re");
-    if (f == NULL)
-        return false;
-    while (fgets(line, sizeof(line), f) != NULL) {
-        if (strncmp(line, "Pss:", 4) == 0)
-            *pss = strtoull(line + 4, NULL, 10);
-        if (strncmp(line, "Rss:", 4) == 0)
-            *rss = strtoull(line + 4, NULL, 10);
-    }
-    fclose(f);
-    return *pss != 0;
+    return proc_kib(pid, "smaps_rollup", "Pss:", pss) && proc_kib(pid, "smaps_rollup", "Rss:", rss);
 }
 
 /* --- a guest of 64 MB in a file --------------------------------------------------------------------- */
@@ -167,7 +129,7 @@ static void clones(int kvm_fd, const struct kvm_case *kc)
 
     if (!make_large(kvm_fd, kc->kind, &snap))
         return;
-    if (open_proc()) {
+    if (proc_open()) {
         one = cost_of(&snap, 1);
         all = cost_of(&snap, n);
         if (CHECK(all > one)) {
@@ -177,7 +139,7 @@ static void clones(int kvm_fd, const struct kvm_case *kc)
                    each, kc->kind, n, snap.memory.len / 1024, all);
             CHECK(each < snap.memory.len / 1024 / LARGEST_PART);
         }
-        close_proc();
+        proc_close();
     }
     snapshot_free(&snap);
 }

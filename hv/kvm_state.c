@@ -113,10 +113,11 @@ static int move_msrs(struct machine *m, struct kvm_msrs *k, unsigned long reques
     if (done < 0) {
         int errnum = errno;
 
-        return err_set_errno(e, STATUS_HOST, errnum, "kvm: %s failed", name);
+        return err_set_errno(e, errnum == EINVAL ? STATUS_IMAGE : STATUS_HOST, errnum, "kvm: %s failed",
+                             name);
     }
     if ((unsigned)done != n)
-        return err_set(e, STATUS_HOST, "kvm: %s refuses MSR 0x%" PRIx32, name, k->entries[done].index);
+        return err_set(e, STATUS_IMAGE, "kvm: %s refuses MSR 0x%" PRIx32, name, k->entries[done].index);
     return 0;
 }
 

@@ -4,9 +4,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <getopt.h>
 #include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -19,7 +17,9 @@
 #include "hv/report.h"
 #include "hv/text.h"
 #include "hv/version.h"
+#include "mem/assert.h"
 #include "mem/error.h"
+#include "mem/format.h"
 
 #define GUEST_ABI   "0.15"
 #define OPTIONS_MAX 64
@@ -90,8 +90,8 @@ static void add_command_help(struct text *t, unsigned bit)
 
             if ((r->commands & bit) == 0 || (bit == CMD_STANDALONE && (r->commands & CMD_RUN) != 0))
                 continue;
-            snprintf(left, sizeof(left), "%s%s%s%s", r->name[1] == '\0' ? "-" : "--", r->name,
-                     r->value != NULL ? " " : "", r->value != NULL ? r->value : "");
+            format_text(left, sizeof(left), "%s%s%s%s", r->name[1] == '\0' ? "-" : "--", r->name,
+                        r->value != NULL ? " " : "", r->value != NULL ? r->value : "");
             text_add(t, "      %-26s %s\n", left, r->help);
         }
     }
@@ -124,75 +124,92 @@ static int version(void)
     return print_answer(&t, 0);
 }
 
-/* The rows that `bit` takes, as getopt wants them; the index into `rows` is the option's value. */
-static unsigned collect_rows(unsigned bit, const struct option_row *rows[OPTIONS_MAX],
-                             struct option longs[OPTIONS_MAX + 1])
+/*
+ * The option that `bit` takes by that name, or by the start of it when no other
+ * starts so. Its number among all options; -1 when there is none.
+ */
+static int find_option(unsigned bit, const char *name, size_t len, const struct option_row **row)
 {
     const struct option_row *r;
-    unsigned n = 0, i;
+    int n = 0, found = -1;
+    bool several = false;
+    unsigned i;
 
     for (i = 0; i < ROW_TABLES_N; i++) {
-        for (r = row_tables[i]; r->name != NULL && n < OPTIONS_MAX; r++) {
-            if ((r->commands & bit) == 0)
+        for (r = row_tables[i]; r->name != NULL; r++, n++) {
+            if ((r->commands & bit) == 0 || strncmp(r->name, name, len) != 0)
                 continue;
-            rows[n] = r;
-            longs[n] = (struct option){
-                .name = r->name,
-                .has_arg = r->value != NULL ? required_argument : no_argument,
-                .val = 0x100 + (int)n,
-            };
-            n++;
+            several = found >= 0;
+            found = n;
+            *row = r;
+            if (r->name[len] == '\0')
+                return n;
         }
     }
-    longs[n] = (struct option){.name = NULL};
-    return n;
+    return several ? -1 : found;
+}
+
+/*
+ * The options in front of the operands; *i is the index of the first operand
+ * then. One dash or two, and a value behind "=" or in the next word.
+ */
+static int parse_options(char **argv, unsigned bit, struct options *o, int *i, struct err *e)
+{
+    bool given[OPTIONS_MAX] = {false};
+
+    while (argv[*i] != NULL && argv[*i][0] == '-' && argv[*i][1] != '\0') {
+        const char *word = argv[(*i)++], *name = word + (word[1] == '-' ? 2 : 1), *value = NULL;
+        size_t len = strcspn(name, "=");
+        const struct option_row *r;
+        int n;
+
+        if (*name == '\0')
+            break; /* "--" */
+        n = find_option(bit, name, len, &r);
+        if (n < 0 || (name[len] == '=' && r->value == NULL)) {
+            err_set(e, STATUS_USAGE, "%s: unknown option %s", argv[0], word);
+            return err_hint(e, "vmm --help lists the options of each command");
+        }
+        if (name[len] == '=')
+            value = name + len + 1;
+        else if (r->value != NULL && (value = argv[(*i)++]) == NULL)
+            return err_set(e, STATUS_USAGE, "%s: %s needs a value", argv[0], word);
+        assert(n < OPTIONS_MAX);
+        if (given[n] && !r->repeatable)
+            return err_set(e, STATUS_USAGE, "%s: --%s given twice", argv[0], r->name);
+        given[n] = true;
+        if ((r->commands & ONLY_ABI) != 0 && o->abi_only == NULL)
+            o->abi_only = r->name;
+        if ((r->commands & ONLY_BARE) != 0 && o->bare_only == NULL)
+            o->bare_only = r->name;
+        if (r->set(o, value, e) != 0)
+            return -1;
+    }
+    return 0;
 }
 
 /* The command line after the command's name. `argv[0]` is the command. */
 static int parse(int argc, char **argv, unsigned command, struct options *o, struct err *e)
 {
-    const struct option_row *rows[OPTIONS_MAX];
-    struct option longs[OPTIONS_MAX + 1];
-    bool given[OPTIONS_MAX] = {false};
-    int c;
+    int i = 1;
 
-    collect_rows(commands[command].bit, rows, longs);
     o->standalone = commands[command].bit == CMD_STANDALONE;
-    opterr = 0;
-    while ((c = getopt_long_only(argc, argv, "+:", longs, NULL)) != -1) {
-        const char *word = argv[optind - 1];
-
-        if (c == ':')
-            return err_set(e, STATUS_USAGE, "%s: %s needs a value", argv[0], word);
-        if (c < 0x100) {
-            err_set(e, STATUS_USAGE, "%s: unknown option %s", argv[0], word);
-            return err_hint(e, "vmm --help lists the options of each command");
-        }
-        c -= 0x100;
-        if (given[c] && !rows[c]->repeatable)
-            return err_set(e, STATUS_USAGE, "%s: --%s given twice", argv[0], rows[c]->name);
-        given[c] = true;
-        if ((rows[c]->commands & ONLY_ABI) != 0 && o->abi_only == NULL)
-            o->abi_only = rows[c]->name;
-        if ((rows[c]->commands & ONLY_BARE) != 0 && o->bare_only == NULL)
-            o->bare_only = rows[c]->name;
-        if (rows[c]->set(o, optarg, e) != 0)
-            return -1;
-    }
-    if (commands[command].bit == CMD_STANDALONE && o->image == NULL)
+    if (parse_options(argv, commands[command].bit, o, &i, e) != 0)
+        return -1;
+    if (o->standalone && o->image == NULL)
         return err_set(e, STATUS_USAGE, "%s: no -kernel given", argv[0]);
     if (!commands[command].takes_image) {
-        if (optind != argc)
-            return err_set(e, STATUS_USAGE, "%s: unexpected operand %s", argv[0], argv[optind]);
+        if (i != argc)
+            return err_set(e, STATUS_USAGE, "%s: unexpected operand %s", argv[0], argv[i]);
         return 0;
     }
-    if (optind == argc)
+    if (i == argc)
         return err_set(e, STATUS_USAGE, "%s: no image given", argv[0]);
-    if (argc - optind > 1) {
-        err_set(e, STATUS_USAGE, "%s: more than one operand (%s)", argv[0], argv[optind + 1]);
+    if (argc - i > 1) {
+        err_set(e, STATUS_USAGE, "%s: more than one operand (%s)", argv[0], argv[i + 1]);
         return err_hint(e, "options come before the image");
     }
-    o->image = argv[optind];
+    o->image = argv[i];
     return 0;
 }
 

@@ -76,7 +76,7 @@ const char *bare_format_name(enum bare_format f);
  * Nanvix has no header: microvm is what no other format claims and the ABI
  * would refuse, an i386 ELF file with fixed addresses that is entered below
  * 64 KiB and has a segment in page 0 or one whose physical address is not its
- * virtual one. For every other microvm image the user names the format.
+ * virtual one, and no note of Xen. For every other one the user names the format.
  */
 bool bare_detect(const uint8_t *file, uint64_t len, enum bare_format *out);
 

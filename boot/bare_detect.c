@@ -92,7 +92,7 @@ bool bare_detect(const uint8_t *file, uint64_t len, enum bare_format *out)
         *out = BARE_PVH;
     else if (multiboot_find(file, len, true, &off))
         *out = BARE_MULTIBOOT;
-    else if (elf && is_microvm(&f, &h))
+    else if (elf && is_microvm(&f, &h) && !bare_elf_note(&f, &h, PVH_NOTE_OWNER, 0, &note))
         *out = BARE_MICROVM;
     else
         return false;

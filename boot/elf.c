@@ -5,12 +5,12 @@
  */
 #include "boot/elf.h"
 
-#include <assert.h>
 #include <elf.h>
 #include <inttypes.h>
 #include <string.h>
 
 #include "boot/elf_file.h"
+#include "mem/assert.h"
 #include "mem/bytes.h"
 #include "mem/num.h"
 

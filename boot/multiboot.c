@@ -175,7 +175,7 @@ static uint64_t section_room(const uint8_t *s)
 static int place_sections(struct bare_load *b, const struct elf_file *f, const struct elf_header *h,
                           uint8_t *info, struct err *e)
 {
-    const uint8_t *table = f->bytes + h->shoff, *s;
+    const uint8_t *table, *s;
     const uint64_t table_len = (uint64_t)h->shnum * sizeof(Elf32_Shdr);
     uint64_t len = (table_len + SECTION_ALIGN - 1) & ~(uint64_t)(SECTION_ALIGN - 1), at, to;
     struct err no_room;
@@ -185,6 +185,7 @@ static int place_sections(struct bare_load *b, const struct elf_file *f, const s
     if (h->shentsize != sizeof(Elf32_Shdr))
         return bare_refuse(&b->ram, e, "wrong section header length (%u, wanted %zu)", h->shentsize,
                            sizeof(Elf32_Shdr));
+    table = f->bytes + h->shoff;
     to = len;
     for (s = table; s < table + table_len; s += sizeof(Elf32_Shdr)) {
         uint32_t off = load_le32(s + offsetof(Elf32_Shdr, sh_offset));

@@ -60,10 +60,10 @@ static enum bus_event end_with(struct bus *b, uint32_t status)
 
 /* --- microvm ------------------------------------------------------------------------------------- */
 
-static enum bus_event microvm_command(struct bus *b, unsigned width, uint32_t value)
+static enum bus_event microvm_command(struct bus *b, uint32_t value)
 {
-    /* Two bytes are the older contract, in which any write ends the machine. */
-    switch (width == 4 ? value >> 16 : 0) {
+    /* Fewer bytes are the older contract, in which any write ends the machine. */
+    switch (value >> 16) {
     case COMMAND_EXIT: return end_with(b, value & UINT16_MAX);
     case COMMAND_PAUSE: return BUS_PAUSE;
     case COMMAND_SNAPSHOT: return BUS_SNAPSHOT;
@@ -76,7 +76,7 @@ static bool microvm_write(struct bus *b, uint16_t port, unsigned width, uint32_t
     uint8_t byte = (uint8_t)value, *message;
 
     if (port == PORT_POWER) {
-        *event = microvm_command(b, width, value);
+        *event = microvm_command(b, value);
         return true;
     }
     if (port == PORT_CONSOLE && width == 1) {

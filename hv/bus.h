@@ -54,21 +54,25 @@ struct bus {
     struct dev_cmos cmos;
     struct dev_kbc kbc;
     struct dev_pci pci;
-    uint32_t status; /* after BUS_END */
+    uint32_t status; /* after BUS_END: 0..255, of microvm 0..65535 */
     struct bus_unknown unknown[BUS_UNKNOWN_MAX];
     unsigned unknown_n;   /* entries of the list */
     uint64_t unknown_all; /* accesses to ports nobody answers, listed or not */
     uint64_t messages;    /* microvm: outgoing messages that were dropped */
 };
 
-/* Devices as after power-on. `ram_len` is for the CMOS memory size. */
+/* Devices as after power-on; *host is copied. `ram_len`, for the CMOS: RAM from 0 up to the hole below 4 GiB. */
 void bus_init(struct bus *b, const struct bus_host *host, bool microvm, uint64_t ram_len);
 
 /* One access of 1, 2 or 4 bytes; of a string instruction, each by itself. */
 enum bus_event bus_write(struct bus *b, uint16_t port, unsigned width, uint32_t value);
 enum bus_event bus_read(struct bus *b, uint16_t port, unsigned width, uint32_t *value);
 
-/* Serial input: how many bytes the UART takes now, and hand it up to that many. */
+/*
+ * Serial input: how many bytes the UART takes now, and hand it up to that
+ * many. The room changes by reads, writes and input only; while the guest does
+ * not listen (hv/dev_uart.h) there is none.
+ */
 size_t bus_input_room(const struct bus *b);
 void bus_input(struct bus *b, const uint8_t *bytes, size_t n);
 

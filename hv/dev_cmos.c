@@ -27,7 +27,7 @@ enum {
 };
 
 #define NS_PER_S 1000000000u
-/* The clock counts on within 244 us + 1,984 us of the update bit's rise, and readers rely on the first. */
+/* The update bit is up for 244 us before an update and the 1,984 us it takes; here all of it is before. */
 #define UPDATE_NS 2228000u
 
 static void store16(struct dev_cmos *c, unsigned index, uint64_t value)

@@ -100,7 +100,7 @@ static void set_fcr(struct dev_uart *u, uint8_t value)
         u->rx_n = 0;
         u->lsr_reads = 0;
     }
-    u->fcr = value & FCR_ENABLE ? value & 0xc1 : 0;
+    u->fcr = value;
 }
 
 static void push(struct dev_uart *u, uint8_t byte)

@@ -1,7 +1,6 @@
 /* Every call into KVM. See kvm.h for the contract. */
 #include "hv/kvm.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -13,6 +12,7 @@
 #include <unistd.h>
 
 #include "boot/x86.h"
+#include "mem/assert.h"
 #include "mem/bytes.h"
 #include "mem/layout.h"
 #include "mem/num.h"
@@ -335,8 +335,12 @@ int machine_set_sregs(struct machine *m, const struct cpu_sregs *s, struct err *
     };
     struct cpu_sregs back = {.cr0 = 0};
 
-    if (ioctl(m->vcpu_fd, KVM_SET_SREGS, &k) != 0)
-        return call_failed("KVM_SET_SREGS", errno, e);
+    if (ioctl(m->vcpu_fd, KVM_SET_SREGS, &k) != 0) {
+        int errnum = errno;
+
+        return err_set_errno(e, errnum == EINVAL ? STATUS_IMAGE : STATUS_HOST, errnum,
+                             "kvm: KVM_SET_SREGS failed");
+    }
     /* Without a local APIC, KVM_RUN takes CR8 from here, where the last run left its own. */
     m->run->cr8 = s->cr8;
     if (machine_get_sregs(m, &back, e) != 0)

@@ -57,7 +57,8 @@ int machine_set_slot(struct machine *m, uint32_t slot, struct gpa at, uint64_t l
 
 /*
  * Set the system registers and read them back: KVM may take a CR0 or EFER
- * that it cannot run and keep the old one. STATUS_UNSUPPORTED then.
+ * that it cannot run and keep the old one. STATUS_UNSUPPORTED then, and
+ * STATUS_IMAGE when it refuses the values (EINVAL).
  */
 int machine_set_sregs(struct machine *m, const struct cpu_sregs *s, struct err *e);
 int machine_get_sregs(struct machine *m, struct cpu_sregs *s, struct err *e);

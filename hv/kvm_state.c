@@ -1,13 +1,14 @@
 /* State beside the registers. See kvm_state.h. */
 #include "hv/kvm_state.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <linux/kvm.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+
+#include "mem/assert.h"
 
 #define PIC_MASTER 0
 #define PIC_SLAVE  1
@@ -123,10 +124,11 @@ static int move_msrs(struct machine *m, struct kvm_msrs *k, unsigned long reques
     if (done < 0) {
         int errnum = errno;
 
-        return err_set_errno(e, STATUS_HOST, errnum, "kvm: %s failed", name);
+        return err_set_errno(e, errnum == EINVAL ? STATUS_IMAGE : STATUS_HOST, errnum, "kvm: %s failed",
+                             name);
     }
     if ((unsigned)done != n)
-        return err_set(e, STATUS_HOST, "kvm: %s refuses MSR 0x%" PRIx32, name, k->entries[done].index);
+        return err_set(e, STATUS_IMAGE, "kvm: %s refuses MSR 0x%" PRIx32, name, k->entries[done].index);
     return 0;
 }
 

@@ -36,7 +36,7 @@ extern const struct kvm_part kvm_parts[];
 #define KVM_MSRS_MAX 512
 int kvm_list_msrs(int kvm_fd, struct machine *m, struct cpu_msr **out, unsigned *n, struct err *e);
 
-/* Read the MSRs whose indices are filled in; write them all. STATUS_HOST names the first that KVM refuses. */
+/* Read the MSRs whose indices are filled in; write them all. STATUS_IMAGE names the first that KVM refuses. */
 int machine_get_msrs(struct machine *m, struct cpu_msr *msrs, unsigned n, struct err *e);
 int machine_set_msrs(struct machine *m, const struct cpu_msr *msrs, unsigned n, struct err *e);
 

@@ -1,13 +1,11 @@
 /* The first process of a machine; see pid1.h for the contract. */
 #include "hv/pid1.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdint.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
@@ -19,6 +17,9 @@
 #include <termios.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "mem/assert.h"
+#include "mem/format.h"
 
 #define GRACE_MS              5000 /* between asking a command to end and giving up on it */
 
@@ -147,7 +148,7 @@ static void speak(const struct speaker *s, const char *fmt, ...)
     va_list ap;
 
     va_start(ap, fmt);
-    vsnprintf(line, sizeof(line), fmt, ap);
+    format_text_v(line, sizeof(line), fmt, ap);
     va_end(ap);
     s->say(s->ctx, line);
 }

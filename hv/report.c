@@ -2,7 +2,6 @@
 #include "hv/report.h"
 
 #include <inttypes.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "boot/x86.h"
@@ -114,7 +113,7 @@ static void add_member(struct text *out, const char *name, const char *value)
 
 void report_access(const struct unknown_access *u, char *text, size_t len)
 {
-    snprintf(text, len, "%s 0x%" PRIx64 ", %u byte%s",
+    format_text(text, len, "%s 0x%" PRIx64 ", %u byte%s",
              u->memory  ? (u->write ? "write of memory at" : "read of memory at")
              : u->write ? "out port"
                         : "in port",

@@ -20,6 +20,7 @@
 #include "hv/version.h"
 #include "mem/bytes.h"
 #include "mem/crc32c.h"
+#include "mem/format.h"
 #include "mem/num.h"
 #include "mem/zero.h"
 
@@ -57,7 +58,7 @@ static int open_dir(struct save *sv, struct err *e)
     if (strlen(sv->name) > NAME_MAX - sizeof(".tmp"))
         return err_set(e, STATUS_HOST, "%s: the name is too long (%zu bytes, at most %zu)", sv->path,
                        strlen(sv->name), NAME_MAX - sizeof(".tmp"));
-    snprintf(sv->temp, sizeof(sv->temp), ".%s.tmp", sv->name);
+    format_text(sv->temp, sizeof(sv->temp), ".%s.tmp", sv->name);
     dir = slash == NULL ? strdup(".") : strndup(sv->path, slash == sv->path ? 1 : (size_t)(slash - sv->path));
     if (dir == NULL)
         return err_set_errno(e, STATUS_HOST, ENOMEM, "host memory: %s", sv->path);

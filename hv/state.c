@@ -15,6 +15,17 @@
 
 _Static_assert(GUEST_MSRS_N <= KVM_FILTER_MAX, "the filter holds them all");
 
+/* What KVM refuses is the fault of the file that it came from; other values are vmm's own. */
+static int blame(bool from_file, struct err *e)
+{
+    if (e->status != STATUS_IMAGE)
+        return -1;
+    if (from_file)
+        return err_wrap(e, "snapshot");
+    e->status = STATUS_HOST;
+    return -1;
+}
+
 /* --- system registers: captured --------------------------------------------------------------------- */
 
 static int capture_sregs(struct machine *m, struct snapshot *s, struct err *e)
@@ -39,9 +50,9 @@ static int restore_sregs(struct machine *m, const struct snapshot *s, const stru
     if (b != NULL && (other.cr0 & CR0_PG) != 0) {
         other.cr3 ^= PAGE_LEN;
         if (machine_set_sregs(m, &other, e) != 0)
-            return -1;
+            return blame(s->from_file, e);
     }
-    return machine_set_sregs(m, &s->sregs, e);
+    return machine_set_sregs(m, &s->sregs, e) == 0 ? 0 : blame(s->from_file, e);
 }
 
 /* --- MSRs: the guest's are captured, all others reset --------------------------------------------------- */
@@ -67,8 +78,10 @@ static int restore_msrs(struct machine *m, const struct snapshot *s, const struc
                         struct err *e)
 {
     if (b != NULL && machine_set_msrs(m, b->msrs, b->msrs_n, e) != 0)
-        return -1;
-    return s->msrs_n == 0 ? 0 : machine_set_msrs(m, s->msrs, s->msrs_n, e);
+        return blame(false, e);
+    if (s->msrs_n != 0 && machine_set_msrs(m, s->msrs, s->msrs_n, e) != 0)
+        return blame(s->from_file, e);
+    return 0;
 }
 
 /* --- everything else: reset --------------------------------------------------------------------------------- */

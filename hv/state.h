@@ -49,6 +49,7 @@ int state_capture(struct machine *m, struct snapshot *out, struct err *e);
  * Put the machine into the state of `s`: captured parts as they were, all
  * others as in `b`, or, with b NULL, left alone because they have not changed
  * since the machine was made. A guest with page tables has its TLB flushed.
+ * STATUS_IMAGE when KVM refuses values that came from a file.
  */
 int state_restore(struct machine *m, const struct snapshot *s, const struct state_baseline *b, struct err *e);
 

@@ -1,12 +1,12 @@
 /* Time limits and signals. See stop.h for why none is lost and none comes late. */
 #include "hv/stop.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <stddef.h>
 
 #include "hv/host.h"
 #include "hv/ktimer.h"
+#include "mem/assert.h"
 
 #define TICK_NS   (15 * 1000 * 1000)
 #define REPEAT_NS (20 * 1000 * 1000)

@@ -4,9 +4,9 @@
  */
 #include "paging/pagemap.h"
 
-#include <assert.h>
 #include <stdlib.h>
 
+#include "mem/assert.h"
 #include "mem/num.h"
 
 #define FAN_BITS 10
@@ -55,7 +55,9 @@ uint32_t *pagemap_slot(struct pagemap *m, struct gpa at)
 
 static void free_below(void *p, unsigned height)
 {
-    if (p != NULL && height > 0)
+    if (p == NULL)
+        return;
+    if (height > 0)
         for (unsigned i = 0; i < FAN; i++)
             free_below(((struct node *)p)->child[i], height - 1);
     free(p);

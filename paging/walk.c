@@ -102,21 +102,24 @@ enum walk_end walk_root(const struct pt_geom *g, struct pt_mode mode, const stru
         .raw = root.v,
         .rights = PT_RIGHTS_ALL,
     };
+    const unsigned entries_n = g->entries_n;
     enum walk_end end = enter(&w, &entry);
 
     while (end == WALK_END_ALL && w.depth != 0) {
         struct frame *f = &w.stack[w.depth - 1];
         unsigned level = g->levels + 1 - w.depth;
+        unsigned index = f->next;
         enum walk_next next;
 
-        if (f->next == g->entries_n) {
+        while (index < entries_n && f->raw[index] == 0)
+            index++;
+        if (index == entries_n) {
             w.depth--;
             continue;
         }
-        entry.index = f->next++;
-        entry.raw = f->raw[entry.index];
-        if (entry.raw == 0)
-            continue;
+        f->next = index + 1;
+        entry.index = index;
+        entry.raw = f->raw[index];
         entry.pte = pte_decode(g, level, mode, entry.raw);
         entry.what = what_is(&entry.pte);
         entry.va = geom_canonical(g, f->va + (uint64_t)entry.index * geom_entry_span(g, level));

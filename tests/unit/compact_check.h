@@ -33,7 +33,9 @@ struct cc_list {
     bool too_long;     /* tables that are linked in many places make more addresses than one can compare */
 };
 
+#ifndef CC_STEPS_MAX
 #define CC_STEPS_MAX 30000
+#endif
 
 static inline void cc_add(struct cc_list *l, const struct cc_item *item)
 {
@@ -51,21 +53,6 @@ static inline void cc_free(struct cc_list *l)
     free(l->items);
     free(l->is_table);
     *l = (struct cc_list){0};
-}
-
-/* How many entries of 0 follow one in its table. */
-static inline uint64_t cc_zeros_behind(const struct world *w, uint64_t entry_pa)
-{
-    const uint8_t *page = world_page(w, entry_pa);
-    uint64_t first = entry_pa % W_PAGE / w->entry_len, i = first;
-
-    if (w->entry_len == 4)
-        while (i + 1 < w->entries_n && ((const uint32_t *)(const void *)page)[i + 1] == 0)
-            i++;
-    else
-        while (i + 1 < w->entries_n && ((const uint64_t *)(const void *)page)[i + 1] == 0)
-            i++;
-    return i - first;
 }
 
 /* Everything the roots map outside the window, addresses ascending. */
@@ -105,7 +92,9 @@ static inline void cc_collect(const struct world *w, struct cc_list *l)
             } else if (a.result == REF_ABSENT && a.raw != 0) {
                 cc_add(l, &(struct cc_item){.root = r, .va = start, .marker = true, .raw = a.raw});
             } else if (a.result == REF_ABSENT) {
-                va = start + cc_zeros_behind(w, a.entry_pa) * a.span;
+                unsigned index = (unsigned)(a.entry_pa % W_PAGE) / w->entry_len;
+
+                va = start + (world_next_entry(w, a.entry_pa, index) - index - 1) * a.span;
                 if (w->mode.is_amd64 && (va >> 47 & 1))
                     va |= 0xffff000000000000u;
             }
@@ -160,42 +149,36 @@ static inline bool cc_relate(struct cc_relation *r, const struct world *a, uint6
     return *there == pb && *back == pa;
 }
 
-static inline bool cc_same_page(const uint8_t *a, const uint8_t *b)
-{
-    for (size_t i = 0; i < W_PAGE; i += 8) {
-        uint64_t x, y;
+/* How much two worlds have to be the same. */
+enum cc_how {
+    CC_SAME,    /* to the guest: CoW is as good as writable */
+    CC_EXACTLY, /* CoW is CoW */
+    CC_WRITTEN, /* CC_SAME, but of the contents only the pages count that a guest wrote to */
+};
 
-        memcpy(&x, a + i, 8);
-        memcpy(&y, b + i, 8);
-        if (x != y)
-            return false;
-    }
-    return true;
-}
-
-/* NULL, or what is wrong. `exactly`: CoW is not the same as writable. */
-static inline const char *cc_compare(const struct world *old, const struct world *new, bool exactly)
+/* NULL, or what is wrong with `new`. */
+static inline const char *cc_compare_lists(const struct world *old, const struct cc_list *a,
+                                           const struct world *new, const struct cc_list *b, enum cc_how how)
 {
-    struct cc_list a, b;
-    struct cc_relation pages = cc_relation_new(old, new), tables = cc_relation_new(old, new);
+    struct cc_relation pages, tables;
     const char *wrong = NULL;
 
-    cc_collect(old, &a);
-    cc_collect(new, &b);
-    if (a.too_long || b.too_long)
-        a.n = 0;
-    else if (a.n != b.n)
-        wrong = "another number of pages is mapped";
-    for (size_t i = 0; i < a.n && wrong == NULL; i++) {
-        const struct cc_item *o = &a.items[i], *n = &b.items[i];
+    if (a->too_long || b->too_long)
+        return NULL;
+    if (a->n != b->n)
+        return "another number of pages is mapped";
+    pages = cc_relation_new(old, new);
+    tables = cc_relation_new(old, new);
+    for (size_t i = 0; i < a->n && wrong == NULL; i++) {
+        const struct cc_item *o = &a->items[i], *n = &b->items[i];
         bool table, first = !o->marker && pages.there[world_page_number(old, o->pa)] == 0;
 
         if (o->root != n->root || o->va != n->va || o->marker != n->marker)
             wrong = "other addresses are mapped";
         else if (o->marker)
             wrong = o->raw != n->raw ? "a marker changed" : NULL;
-        else if ((exactly ? o->write != n->write || o->cow != n->cow
-                          : (o->write | o->cow) != (n->write | n->cow)) ||
+        else if ((how == CC_EXACTLY ? o->write != n->write || o->cow != n->cow
+                                    : (o->write | o->cow) != (n->write | n->cow)) ||
                  o->user != n->user || o->exec != n->exec)
             wrong = "rights changed";
         else if (world_page(new, n->pa) == NULL)
@@ -217,14 +200,27 @@ static inline const char *cc_compare(const struct world *old, const struct world
             wrong = "tables are no longer shared as they were";
         if (wrong != NULL || o->marker)
             continue;
-        table = a.is_table[world_page_number(old, o->pa)];
-        if (table != (bool)b.is_table[world_page_number(new, n->pa)])
+        table = a->is_table[world_page_number(old, o->pa)];
+        if (table != (bool)b->is_table[world_page_number(new, n->pa)])
             wrong = "a page is a table in one world only";
-        else if (!table && first && !cc_same_page(world_page(old, o->pa), world_page(new, n->pa)))
+        else if (how == CC_WRITTEN && !world_was_written(old, o->pa) && !world_was_written(new, n->pa))
+            continue;
+        else if (!table && first && !world_same_page(world_page(old, o->pa), world_page(new, n->pa)))
             wrong = "contents of a page changed";
     }
     cc_relation_free(&pages);
     cc_relation_free(&tables);
+    return wrong;
+}
+
+static inline const char *cc_compare(const struct world *old, const struct world *new, enum cc_how how)
+{
+    struct cc_list a, b;
+    const char *wrong;
+
+    cc_collect(old, &a);
+    cc_collect(new, &b);
+    wrong = cc_compare_lists(old, &a, new, &b, how);
     cc_free(&a);
     cc_free(&b);
     return wrong;
@@ -245,7 +241,7 @@ static inline bool cc_write(struct world *w, const struct cc_item *item, uint64_
         world_write(w, item->entry_pa, copy | (item->raw & ~(addr | 0x200)) | 2);
         page = copy;
     }
-    memcpy(world_page_rw(w, page) + 2048, &value, sizeof(value));
+    memcpy(world_page_mark(w, page, WORLD_WRITTEN) + 2048, &value, sizeof(value));
     return true;
 }
 
@@ -261,31 +257,26 @@ static inline void cc_refresh(const struct world *w, struct cc_item *item)
     item->entry_pa = a.entry_pa;
 }
 
-/* Write at the same addresses in both worlds. */
-static inline void cc_write_both(struct world *old, struct world *new, uint64_t *random, unsigned writes_n)
+/* Write at the same addresses in both worlds, of which the lists are. */
+static inline void cc_write_both(struct world *old, const struct cc_list *a, struct world *new,
+                                 const struct cc_list *b, uint64_t random, unsigned writes_n)
 {
-    struct cc_list a, b;
-
-    cc_collect(old, &a);
-    cc_collect(new, &b);
-    for (unsigned i = 0; i < 8 * writes_n && !a.too_long && !b.too_long && a.n != 0 && a.n == b.n; i++) {
+    for (unsigned i = 0; i < 8 * writes_n && !a->too_long && !b->too_long && a->n != 0; i++) {
         struct cc_item *o, *n;
 
-        *random = *random * 6364136223846793005u + 1442695040888963407u;
-        o = &a.items[(*random >> 33) % a.n];
-        n = &b.items[(*random >> 33) % a.n];
+        random = random * 6364136223846793005u + 1442695040888963407u;
+        o = &a->items[(random >> 33) % a->n];
+        n = &b->items[(random >> 33) % a->n];
         if (o->marker || old->next_free + W_PAGE >= old->alloc_end ||
             new->next_free + W_PAGE >= new->alloc_end)
             continue;
         cc_refresh(old, o);
         cc_refresh(new, n);
-        if (!(o->write || o->cow) || (o->large && o->cow) || a.is_table[world_page_number(old, o->pa)])
+        if (!(o->write || o->cow) || (o->large && o->cow) || a->is_table[world_page_number(old, o->pa)])
             continue;
-        cc_write(old, o, *random);
-        cc_write(new, n, *random);
+        cc_write(old, o, random);
+        cc_write(new, n, random);
     }
-    cc_free(&a);
-    cc_free(&b);
 }
 
 static inline struct compact_in cc_plan(const struct world *w, const struct pt_geom *g, const struct gmem *m,
@@ -345,21 +336,27 @@ static inline void cc_restore(const struct world *old, const struct gmem *m, con
         abort();
 }
 
-/* Each root sees all of scratch (the first is asked everywhere); tables wholly inside the window are
- * everyone's. */
+/*
+ * Each root sees all of scratch. One address in each table of the window goes through the reference walker;
+ * the entries beside it have to be the same but for the address. Tables wholly inside the window are everyone's.
+ */
 static inline const char *cc_window(const struct world *w)
 {
+    uint64_t span = world_entry_span(w, 2);
+
     for (unsigned r = 0; r < w->roots_n; r++) {
-        for (uint64_t i = 0, n = w->scratch_len / W_PAGE; i < n;
-             i += r != 0 && i != 0 && i + 64 < n ? 63 : 1) {
-            uint64_t off = i * W_PAGE;
+        for (uint64_t off = 0, next; off < w->scratch_len; off = next) {
             uint64_t va = w->window + off;
-            uint64_t span = world_entry_span(w, 2);
             struct ref_answer a = world_walk(w, w->roots[r], va);
 
+            next = (va | (span - 1)) - w->window + 1;
+            if (next > w->scratch_len)
+                next = w->scratch_len;
             if (a.result != REF_FOUND || a.pa != w->scratch + off || !a.write || a.cow || a.user ||
                 a.exec != !(w->mode.is_amd64 && w->mode.nxe) || a.page_len != W_PAGE)
                 return "the window is not what it should be";
+            if (!world_entries_count_up(w, a.entry_pa, a.raw, (next - off) / W_PAGE))
+                return "the window is not the same everywhere";
             if (r != 0 && world_window_part(w, va & ~(span - 1), span) == 2 &&
                 a.entry_pa != world_walk(w, w->roots[0], va).entry_pa)
                 return "a table of the window is there twice";
@@ -381,6 +378,7 @@ static inline const char *cc_check(struct world *old, const struct pt_geom *g, u
     struct compact_in in = cc_plan(old, g, m, roots);
     struct compact_out out, again;
     struct world new, third;
+    struct cc_list a, b, c;
     const char *wrong;
 
     *refused = compact_make(&in, &out, e) < 0;
@@ -391,7 +389,9 @@ static inline const char *cc_check(struct world *old, const struct pt_geom *g, u
     }
     cc_restore(old, m, &out, &new);
     gmem_free(m);
-    wrong = cc_compare(old, &new, false);
+    cc_collect(old, &a);
+    cc_collect(&new, &b);
+    wrong = cc_compare_lists(old, &a, &new, &b, CC_SAME);
     if (wrong == NULL)
         wrong = cc_window(&new);
 
@@ -401,7 +401,9 @@ static inline const char *cc_check(struct world *old, const struct pt_geom *g, u
         wrong = "the result cannot be compacted";
     } else if (wrong == NULL && again_too) {
         cc_restore(&new, m2, &again, &third);
-        wrong = cc_compare(&new, &third, true);
+        cc_collect(&third, &c);
+        wrong = cc_compare_lists(&new, &b, &third, &c, CC_EXACTLY);
+        cc_free(&c);
         if (wrong == NULL && (again.pages_n != out.pages_n || again.placed_n != out.placed_n ||
                               again.tables_len != out.tables_len || again.free_gpa.v != out.free_gpa.v))
             wrong = "compacting again changed a size";
@@ -413,9 +415,11 @@ static inline const char *cc_check(struct world *old, const struct pt_geom *g, u
     }
     gmem_free(m2);
     if (wrong == NULL) {
-        cc_write_both(old, &new, &seed, writes_n);
-        wrong = cc_compare(old, &new, false);
+        cc_write_both(old, &a, &new, &b, seed, writes_n);
+        wrong = cc_compare(old, &new, CC_WRITTEN);
     }
+    cc_free(&a);
+    cc_free(&b);
     world_free(&new);
     compact_free(&out);
     return wrong;

@@ -347,7 +347,7 @@ static void test_tables(void)
         CHECK_EQ(out.roots[1].v, w.tables_at + W_PAGE);
         CHECK_EQ(out.roots[2].v, w.tables_at + W_PAGE);
         CHECK_EQ(out.roots[3].v, w.tables_at);
-        CHECK(cc_compare(&w, &new, false) == NULL);
+        CHECK(cc_compare(&w, &new, CC_SAME) == NULL);
         CHECK(cc_window(&new) == NULL);
         done(&out, &new);
         world_free(&w);
@@ -492,7 +492,7 @@ static void test_large(void)
         CHECK_EQ(raw_at(&new, 0, 4 * len), 0x1000 | 0x3e5 | nx);
         CHECK_EQ(raw_at(&new, 0, 5 * len - 1), len | 0x3e5 | nx);
         CHECK(world_walk(&new, new.roots[0], 4 * len).user);
-        CHECK(cc_compare(&w, &new, false) == NULL);
+        CHECK(cc_compare(&w, &new, CC_SAME) == NULL);
         done(&out, &new);
 
         geometry_case(&modes[k], "a large and a small leaf of one page, one RW, place that page only");

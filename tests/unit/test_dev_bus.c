@@ -34,6 +34,7 @@ static void test_exit(void)
 
         fake_start(false, 0);
         CHECK_EQ(outw(0x2000, port), BUS_POWER_OFF);
+        CHECK_EQ(bus_write(&bus, (uint16_t)port, 2, 0xabcd2000), BUS_POWER_OFF);
         CHECK_EQ(bus.unknown_all, 0);
         CHECK_EQ(outw(0x2001, port), BUS_NONE);
         CHECK_EQ(outl(0x2000, port), BUS_NONE);
@@ -172,6 +173,8 @@ static void test_microvm(void)
     CHECK_EQ(outl(0x20000100, 0x604), BUS_END);
     CHECK_EQ(bus.status, 256);
     CHECK_EQ(outw(0x2000, 0x604), BUS_END);
+    CHECK_EQ(bus.status, 0);
+    CHECK_EQ(bus_write(&bus, 0x604, 2, 0x2000002a), BUS_END);
     CHECK_EQ(bus.status, 0);
     bus.status = 7;
     CHECK_EQ(outb(0x00, 0x604), BUS_END);

@@ -24,18 +24,27 @@
 #include "mem/gmem.h"
 #include "tests/unit/ref_walk.h"
 
-#define W_PAGE       ((uint64_t)4096)
-#define W_ROOTS_MAX  16
+#define W_PAGE ((uint64_t)4096)
+#ifndef W_ROOTS_MAX
+#define W_ROOTS_MAX 16
+#endif
 #define W_SPANS_MAX  4
 #define W_TABLES_MAX 96
+
+/* What stands in the pages of a span before anybody writes. */
+enum world_stamp { WORLD_ZEROS, WORLD_LOW, WORLD_FILE };
 
 struct world_span {
     uint64_t at;
     uint64_t pages;
     uint8_t *host;
     uint64_t mapped; /* pages: as many as there were at first */
-    uint8_t *dirty;  /* by page: may be other than zero */
+    uint8_t *dirty;  /* by page: not 0 when it may be other than its stamp; WORLD_WRITTEN: by the guest */
+    enum world_stamp stamp;
+    uint64_t number; /* WORLD_FILE: of its first page */
 };
+
+#define WORLD_WRITTEN 2
 
 struct world_table {
     uint64_t at;
@@ -95,56 +104,99 @@ static inline uint64_t tape_u64(struct world_tape *t)
 
 /* Memory. */
 
-/* Spans that were freed, all zeros again: mapping new ones is what takes most of the time of a small test. */
-static struct world_span world_spare[16];
+#define WORLD_SPARES 32
 
-/* Zeros, with a page in front and behind that nobody may touch. */
-static inline void world_add_span(struct world *w, uint64_t at, uint64_t pages)
+/* Spans that were freed, as new again: mapping and stamping them is what takes most of the time of a small test. */
+static struct world_span world_spare[WORLD_SPARES];
+
+/* A page that was all zeros gets its stamp; some pages have none, for a guest has pages of zeros too. */
+static inline void world_stamp_page(const struct world_span *s, uint64_t page)
+{
+    uint64_t number = s->number + page;
+
+    if (s->stamp == WORLD_LOW && page % 8 != 7) {
+        memcpy(s->host + page * W_PAGE + page * 16, &page, 8);
+    } else if (s->stamp == WORLD_FILE && (number < 16 || (number - 16) % 97 == 0)) {
+        number += 1000;
+        memcpy(s->host + page * W_PAGE + 4088, &number, 8);
+    }
+}
+
+static inline uint64_t world_span_len(uint64_t pages)
+{
+    return (pages + 2 + pages / W_PAGE + 1) * W_PAGE;
+}
+
+/* With a page in front and behind that nobody may touch. Behind those is `dirty`: no malloc, of which fuzzers
+ * keep count. */
+static inline void world_add_stamped(struct world *w, uint64_t at, uint64_t pages, enum world_stamp stamp,
+                                     uint64_t number)
 {
     struct world_span *s = &w->span[w->spans_n++];
-    size_t len = (pages + 2) * W_PAGE;
+    uint8_t *p;
 
-    for (unsigned i = 0; i < 16; i++)
-        if (world_spare[i].host != NULL && world_spare[i].mapped == pages) {
-            *s = world_spare[i];
+    for (unsigned i = 0; i < WORLD_SPARES; i++) {
+        struct world_span *spare = &world_spare[i];
+
+        if (spare->host != NULL && spare->mapped == pages && spare->stamp == stamp &&
+            spare->number == number) {
+            *s = *spare;
             s->at = at;
             s->pages = pages;
-            world_spare[i].host = NULL;
-            world_spare[i].dirty = NULL;
+            spare->host = NULL;
             return;
         }
-    *s = (struct world_span){.at = at, .pages = pages, .mapped = pages, .dirty = calloc(pages + 1, 1)};
-    s->host = mmap(NULL, len, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (s->dirty == NULL || s->host == MAP_FAILED)
+    }
+    p = mmap(NULL, world_span_len(pages), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+             -1, 0);
+    if (p == MAP_FAILED || mprotect(p, W_PAGE, PROT_NONE) != 0 ||
+        mprotect(p + (pages + 1) * W_PAGE, W_PAGE, PROT_NONE) != 0)
         abort();
-    s->host += W_PAGE;
-    if (pages != 0 && mprotect(s->host, pages * W_PAGE, PROT_READ | PROT_WRITE) != 0)
-        abort();
+    *s = (struct world_span){at, pages, p + W_PAGE, pages, p + (pages + 2) * W_PAGE, stamp, number};
+    if (stamp != WORLD_ZEROS)
+        for (uint64_t page = 0; page < pages; page++)
+            world_stamp_page(s, page);
+}
+
+/* Zeros. */
+static inline void world_add_span(struct world *w, uint64_t at, uint64_t pages)
+{
+    world_add_stamped(w, at, pages, WORLD_ZEROS, 0);
 }
 
 static inline void world_drop_span(struct world_span *s)
 {
-    munmap(s->host - W_PAGE, (s->mapped + 2) * W_PAGE);
-    free(s->dirty);
+    munmap(s->host - W_PAGE, world_span_len(s->mapped));
     s->host = NULL;
+}
+
+/* Keep a span for later, in the place of another one when there are too many. */
+static inline void world_keep_span(const struct world_span *s)
+{
+    static unsigned turn;
+    unsigned i = 0;
+
+    while (i < WORLD_SPARES && world_spare[i].host != NULL)
+        i++;
+    if (i == WORLD_SPARES) {
+        i = turn = (turn + 1) % WORLD_SPARES;
+        world_drop_span(&world_spare[i]);
+    }
+    world_spare[i] = *s;
 }
 
 static inline void world_free(struct world *w)
 {
-    static unsigned turn;
-
     for (unsigned i = 0; i < w->spans_n; i++) {
         struct world_span *s = &w->span[i];
 
         for (uint64_t page = 0; page < s->mapped; page++)
             if (s->dirty[page]) {
                 memset(s->host + page * W_PAGE, 0, W_PAGE);
+                world_stamp_page(s, page);
                 s->dirty[page] = 0;
             }
-        turn = (turn + 1) % 16;
-        if (world_spare[turn].host != NULL)
-            world_drop_span(&world_spare[turn]);
-        world_spare[turn] = *s;
+        world_keep_span(s);
     }
     w->spans_n = 0;
 }
@@ -152,7 +204,7 @@ static inline void world_free(struct world *w)
 /* Give back what world_free kept. */
 static inline void world_free_all(void)
 {
-    for (unsigned i = 0; i < 16; i++)
+    for (unsigned i = 0; i < WORLD_SPARES; i++)
         if (world_spare[i].host != NULL)
             world_drop_span(&world_spare[i]);
 }
@@ -166,17 +218,30 @@ static inline uint8_t *world_page(const struct world *w, uint64_t at)
     return NULL;
 }
 
-/* The same, for who is going to write there. */
-static inline uint8_t *world_page_rw(const struct world *w, uint64_t at)
+/* The same, for who is going to write there; `mark` goes to `dirty`. */
+static inline uint8_t *world_page_mark(const struct world *w, uint64_t at, uint8_t mark)
 {
     for (unsigned i = 0; i < w->spans_n; i++)
         if (at >= w->span[i].at && at - w->span[i].at < w->span[i].pages * W_PAGE) {
             uint64_t page = (at - w->span[i].at) / W_PAGE;
 
-            w->span[i].dirty[page] = 1;
+            w->span[i].dirty[page] |= mark;
             return w->span[i].host + page * W_PAGE;
         }
     return NULL;
+}
+
+static inline uint8_t *world_page_rw(const struct world *w, uint64_t at)
+{
+    return world_page_mark(w, at, 1);
+}
+
+static inline bool world_was_written(const struct world *w, uint64_t at)
+{
+    for (unsigned i = 0; i < w->spans_n; i++)
+        if (at >= w->span[i].at && at - w->span[i].at < w->span[i].pages * W_PAGE)
+            return w->span[i].dirty[(at - w->span[i].at) / W_PAGE] & WORLD_WRITTEN;
+    return false;
 }
 
 /* A number for each page there is, counted through the spans. */
@@ -215,6 +280,50 @@ static inline bool world_read(void *ctx, uint64_t at, unsigned len, uint64_t *va
 static inline void world_write(struct world *w, uint64_t at, uint64_t value)
 {
     memcpy(world_page_rw(w, at) + at % W_PAGE, &value, w->entry_len);
+}
+
+/* The first entry from `index` on that is not 0 in the table at `at`, which is there; entries_n if there is none. */
+static inline unsigned world_next_entry(const struct world *w, uint64_t at, unsigned index)
+{
+    const uint8_t *page = world_page(w, at);
+    const uint64_t *words = (const uint64_t *)(const void *)page;
+
+    while (index < w->entries_n) {
+        unsigned i = index * w->entry_len / 8;
+
+        if (w->entry_len == 8 ? words[i] != 0 : ((const uint32_t *)(const void *)page)[index] != 0)
+            break;
+        if (i % 8 == 0 && (words[i] | words[i + 1] | words[i + 2] | words[i + 3] | words[i + 4] |
+                           words[i + 5] | words[i + 6] | words[i + 7]) == 0)
+            index += 64 / w->entry_len - index % (64 / w->entry_len);
+        else
+            index++;
+    }
+    return index;
+}
+
+static inline bool world_same_page(const uint8_t *a, const uint8_t *b)
+{
+    const uint64_t *x = (const uint64_t *)(const void *)a, *y = (const uint64_t *)(const void *)b;
+    uint64_t differ = 0;
+
+    for (unsigned i = 0; i < W_PAGE / 8; i++)
+        differ |= x[i] ^ y[i];
+    return differ == 0;
+}
+
+/* Whether `n` entries from `at` on are `raw` and then each the one before it, a page further. */
+static inline bool world_entries_count_up(const struct world *w, uint64_t at, uint64_t raw, uint64_t n)
+{
+    const uint8_t *p = world_page(w, at) + at % W_PAGE;
+    uint64_t there = 0;
+
+    for (uint64_t i = 0; i < n; i++) {
+        memcpy(&there, p + i * w->entry_len, w->entry_len);
+        if (there != raw + i * W_PAGE)
+            return false;
+    }
+    return true;
 }
 
 static inline struct gmem *world_gmem(const struct world *w)
@@ -533,6 +642,19 @@ static inline void world_init(struct world *w, struct ref_mode mode, uint64_t sc
     w->next_free = w->tables_at;
 }
 
+/*
+ * Pages of scratch, of which few bytes cannot use many. The window is in one table, or on amd64 in two, or
+ * - rarely, for it takes long - in many.
+ */
+static inline uint64_t world_pick_scratch(unsigned head, unsigned more, size_t len)
+{
+    bool many = (more & 0x48) == 0x48;
+
+    if (len > 256)
+        return many ? 2304 : 512;
+    return many && head >> 5 == 1 ? 1100 : many ? 512 : 96;
+}
+
 static inline void world_make(struct world *w, const uint8_t *data, size_t len)
 {
     struct world_tape tape = {data, len, 0};
@@ -546,24 +668,17 @@ static inline void world_make(struct world *w, const uint8_t *data, size_t len)
         .page1g = head & 8,
         .phys_bits = head & 1 ? 36 + (more & 16) : 32 + (more & 4),
     };
+    uint64_t large_pages = mode.is_amd64 ? 512 : mode.pse ? 1024 : 16;
 
-    world_init(w, mode, (more & 0x48) == 0x48 ? 2304 : 512);
+    world_init(w, mode, world_pick_scratch(head, more, len));
     w->hostile = head & 16;
     w->room = w->hostile && (more & 0x80) ? 2 + (more & 7) * 4 : 0;
     w->large_writable = more & 32;
     w->wp = !w->hostile || (more & 3) != 3;
-    world_add_span(w, 0x1000, 64);
-    world_add_span(w, 0x40000000, mode.is_amd64 ? 512 : mode.pse ? 1024 : 16);
-    world_add_span(w, 0x40000000 + w->span[1].pages * W_PAGE, 8);
+    world_add_stamped(w, 0x1000, 64, WORLD_LOW, 0);
+    world_add_stamped(w, 0x40000000, large_pages, WORLD_FILE, 0);
+    world_add_stamped(w, 0x40000000 + large_pages * W_PAGE, 8, WORLD_FILE, large_pages);
     world_add_span(w, w->scratch, w->scratch_len / W_PAGE);
-    for (uint64_t i = 0; i < 64; i++)
-        if (i % 8 != 7) /* leave pages of zeros among them */
-            memcpy(world_page_rw(w, w->span[0].at + i * W_PAGE) + i * 16, &i, 8);
-    for (uint64_t i = 0; i < w->span[1].pages + 8; i += i < 16 ? 1 : 97) {
-        uint64_t stamp = i + 1000;
-
-        memcpy(world_page_rw(w, 0x40000000 + i * W_PAGE) + 4088, &stamp, 8);
-    }
     w->roots[w->roots_n++] = world_add_table(w, w->levels, 0)->at;
 
     while (tape.pos < tape.len) {

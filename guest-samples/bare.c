@@ -31,7 +31,7 @@ bool word_is(const char *w)
 
     for (; *w != '\0' && *s == *w; s++, w++)
         ;
-    return *w == '\0' && (*s == '\0' || *s == ' ');
+    return *w == '\0' && (*s == '\0' || *s == '=');
 }
 
 uint32_t word_number(void)
@@ -39,9 +39,9 @@ uint32_t word_number(void)
     const char *s = words();
     uint32_t n = 0;
 
-    while (*s != '\0' && *s != ' ')
+    while (*s != '\0' && *s != '=')
         s++;
-    for (s += *s == ' '; *s >= '0' && *s <= '9'; s++)
+    for (s += *s == '='; *s >= '0' && *s <= '9'; s++)
         n = n * 10 + (uint32_t)(*s - '0');
     return n;
 }

@@ -45,7 +45,7 @@ DEFINE_PORT(32, "l")
 /* What a kernel defines. */
 void bare_main(void);
 
-/* The command line behind the image's name, "" without one; whether its first word is `w`; its second, a number. */
+/* The command line behind the image's name, "" without one; whether it is `w`, or `w`=N; what N is. */
 const char *words(void);
 bool word_is(const char *w);
 uint32_t word_number(void);

@@ -1,4 +1,4 @@
-/* Every way to end a bare kernel, and not to end it; the command line's first word chooses. */
+/* Every way to end a bare kernel, and not to end it; the command line chooses. */
 #include "guest-samples/bare.h"
 
 static void count(void)

@@ -1,5 +1,5 @@
 /*
- * A bare kernel says N bytes, "debug N" on the debug console or "serial N" on
+ * A bare kernel says N bytes, "debug=N" on the debug console or "serial=N" on
  * the serial line: byte i is 'a' + i % 26, every 64th an LF.
  */
 #include "guest-samples/bare.h"

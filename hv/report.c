@@ -6,6 +6,7 @@
 
 #include "boot/x86.h"
 #include "hv/value.h"
+#include "mem/format.h"
 
 struct outcome outcome_of_error(const struct err *why)
 {
@@ -114,10 +115,10 @@ static void add_member(struct text *out, const char *name, const char *value)
 void report_access(const struct unknown_access *u, char *text, size_t len)
 {
     format_text(text, len, "%s 0x%" PRIx64 ", %u byte%s",
-             u->memory  ? (u->write ? "write of memory at" : "read of memory at")
-             : u->write ? "out port"
-                        : "in port",
-             u->at, u->width, u->width == 1 ? "" : "s");
+                u->memory  ? (u->write ? "write of memory at" : "read of memory at")
+                : u->write ? "out port"
+                           : "in port",
+                u->at, u->width, u->width == 1 ? "" : "s");
 }
 
 void report_unknown(const struct outcome *o, struct text *out)

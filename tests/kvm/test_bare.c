@@ -3,6 +3,8 @@
  * interrupts, memory - is judged by what it says itself, and a restored one
  * finds everything as the first did.
  */
+#include <sys/wait.h>
+
 #include "tests/kvm/bare_guest.h"
 #include "tests/kvm/seam.h"
 
@@ -180,6 +182,57 @@ CASE(long_in)
         CHECK(!o.unknown[0].write && !o.unknown[0].memory);
         bare_guest_close(&g);
     }
+}
+
+#define FLOOD_N 65536u
+
+/* Read slowly and compare; the end of the process tells. */
+static void read_flood(int fd, const uint8_t *wanted)
+{
+    uint8_t bytes[3000];
+    size_t at = 0;
+    ssize_t n;
+
+    while ((n = read(fd, bytes, sizeof(bytes))) > 0) {
+        if (at + (size_t)n > FLOOD_N || memcmp(bytes, wanted + at, (size_t)n) != 0)
+            _exit(1);
+        at += (size_t)n;
+        usleep(5000);
+    }
+    _exit(at == FLOOD_N ? 0 : 2);
+}
+
+CASE(flood)
+{
+    static const uint8_t code[] = {MOV_ESI(BARE_CODE), MOV_ECX(FLOOD_N), MOV_DX(0x3f8), 0xfc, 0xf3, 0x6e,
+                                   POWER_OFF};
+    static uint8_t image[FLOOD_N];
+    uint64_t seed = 1;
+    struct outcome o;
+    int fd[2], status = -1;
+    pid_t pid;
+    size_t i;
+
+    UNUSED;
+    for (i = 0; i < sizeof(image); i++)
+        image[i] = i < sizeof(code) ? code[i] : (uint8_t)tap_random(&seed);
+    if (!CHECK(pipe(fd) == 0) || !open_code(image, sizeof(image), false, false))
+        return;
+    pid = fork();
+    if (pid == 0) {
+        close(fd[1]);
+        read_flood(fd[0], image);
+    }
+    close(fd[0]);
+    console_init(&g.console, fd[1], &g.stop);
+    o = bare_guest_run(&g, 3 * LIMIT);
+    CHECK_EQ(o.reason, REASON_ENDED);
+    close(fd[1]);
+    /* A late tick of the console's may interrupt the wait. */
+    while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+        ;
+    CHECK_EQ(status, 0);
+    bare_guest_close(&g);
 }
 
 CASE(holes)
@@ -403,6 +456,7 @@ static const struct kvm_case cases[] = {
     {"a guest starts in real mode", .run = real_mode},
     {"each byte of a long string instruction comes out, once and in order", .run = long_out},
     {"each byte of a long string input is read, and each access is counted", .run = long_in},
+    {"64 KB through the serial line arrive whole at a slow reader", .run = flood},
     {"where there is no memory everything reads as ones, and pages are counted", .run = holes},
     {"with strict I/O the first of them ends the guest, and is named", .run = strict},
     {"a guest finds its memory as it was filled in, restored and in a second machine", .run = memory},

@@ -90,7 +90,8 @@ static void add_command_help(struct text *t, unsigned bit)
 
             if ((r->commands & bit) == 0 || (bit == CMD_STANDALONE && (r->commands & CMD_RUN) != 0))
                 continue;
-            format_text(left, sizeof(left), "%s%s%s%s", r->name[1] == '\0' ? "-" : "--", r->name,
+            format_text(left, sizeof(left), "%s%s%s%s",
+                        r->name[1] == '\0' || bit == CMD_STANDALONE ? "-" : "--", r->name,
                         r->value != NULL ? " " : "", r->value != NULL ? r->value : "");
             text_add(t, "      %-26s %s\n", left, r->help);
         }

@@ -1,10 +1,10 @@
 /* A machine with a bare kernel in it. See bare.h. */
 #include "hv/bare.h"
 
-#include <assert.h>
 #include <string.h>
 
 #include "hv/host.h"
+#include "mem/assert.h"
 #include "mem/num.h"
 
 /* Address bits of a 32-bit CPU with PAE. */

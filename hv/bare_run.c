@@ -1,5 +1,4 @@
 /* The run loop of bare kernels. See bare.h. */
-#include <assert.h>
 #include <inttypes.h>
 #include <string.h>
 
@@ -7,6 +6,7 @@
 #include "hv/ending.h"
 #include "hv/expect.h"
 #include "hv/host.h"
+#include "mem/assert.h"
 #include "mem/bytes.h"
 #include "mem/num.h"
 
@@ -243,12 +243,12 @@ struct outcome bare_outcome(const struct bare *b)
 
 static void report_holes(const struct bare *b, struct outcome *out)
 {
-    unsigned i, n = 0;
+    unsigned i, n = b->bus.unknown_n;
 
-    for (i = 0; i < b->bus.unknown_n; i++) {
+    for (i = 0; i < n; i++) {
         const struct bus_unknown *u = &b->bus.unknown[i];
 
-        out->unknown[n++] =
+        out->unknown[i] =
             (struct unknown_access){.at = u->port, .n = u->n, .width = u->width, .write = u->write};
     }
     memcpy(&out->unknown[n], b->holes, b->holes_n * sizeof(b->holes[0]));

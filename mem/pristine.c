@@ -1,7 +1,6 @@
 /* An anonymous file and copy-on-write views of it. See pristine.h. */
 #include "mem/pristine.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -9,6 +8,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "mem/assert.h"
 #include "mem/num.h"
 
 /* Ranges that are closer than this are mapped as one: a process may have some 65,000 mappings. */

@@ -185,7 +185,8 @@ static int start_guest(struct called *c, const struct bench *b, const char *kind
 
     snprintf(path, sizeof(path), "%s/calls-%s.elf", b->samples, kind);
     o.image = path;
-    if (load_image(&o, &image, e) != 0 || load_snapshot(&o, &image, &snap, e) != 0 || kvm_open(&kvm_fd, e) != 0 || stop_open(&c->stop, e) != 0)
+    if (load_image(&o, &image, e) != 0 || load_snapshot(&o, &image, &snap, e) != 0 ||
+        kvm_open(&kvm_fd, e) != 0 || stop_open(&c->stop, e) != 0)
         return -1;
     console_init(&c->console, fd, &c->stop);
     c->host = (struct host_functions){.console = &c->console, .stop = &c->stop};

@@ -5,11 +5,11 @@
  */
 #include <elf.h>
 #include <inttypes.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "boot/bare_place.h"
 #include "mem/bytes.h"
+#include "mem/format.h"
 #include "mem/num.h"
 
 /* 3.1.2: the header's flags. The loader must know each of the lower 16 that is set. */
@@ -229,7 +229,7 @@ static int place_cmdline(struct bare_load *b, uint64_t *at, struct err *e)
 
     if (bare_place_info(&b->ram, "the command line", len, &to, e) != 0)
         return -1;
-    snprintf((char *)b->ram.bytes + to, len, "%s%s%s", name, *append != '\0' ? " " : "", append);
+    format_text((char *)b->ram.bytes + to, len, "%s%s%s", name, *append != '\0' ? " " : "", append);
     *at = to;
     return 0;
 }

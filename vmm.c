@@ -156,7 +156,7 @@ static int parse_options(char **argv, unsigned bit, struct options *o, int *i, s
 
     while (argv[*i] != NULL && argv[*i][0] == '-' && argv[*i][1] != '\0') {
         const char *word = argv[(*i)++], *name = word + (word[1] == '-' ? 2 : 1), *value = NULL;
-        size_t len = strcspn(name, "=");
+        size_t len = (size_t)(strchrnul(name, '=') - name);
         const struct option_row *r;
         int n;
 

@@ -98,7 +98,7 @@ int copies_run(uint64_t n, uint64_t jobs, struct copies *out, struct err *e)
             wait_one(&c, pids, jobs, &stops, &stopped);
             continue;
         }
-        *slot = fork();
+        *slot = _Fork(); /* there are no threads, whose locks fork would look after */
         if (*slot < 0) {
             int errnum = errno;
 

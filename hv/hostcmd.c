@@ -30,13 +30,20 @@ static void close_fd(int *fd)
 /* Split at blanks, in place. False when there are too many words, or none. */
 static bool split(char *line, char *words[HOSTCMD_WORDS_MAX + 1])
 {
-    char *save = NULL, *word;
+    bool inside = false;
     unsigned n = 0;
 
-    for (word = strtok_r(line, " \t", &save); word != NULL; word = strtok_r(NULL, " \t", &save)) {
-        if (n == HOSTCMD_WORDS_MAX)
-            return false;
-        words[n++] = word;
+    for (; *line != '\0'; line++) {
+        bool blank = *line == ' ' || *line == '\t';
+
+        if (!inside && !blank) {
+            if (n == HOSTCMD_WORDS_MAX)
+                return false;
+            words[n++] = line;
+        }
+        if (blank)
+            *line = '\0';
+        inside = !blank;
     }
     words[n] = NULL;
     return n != 0;

@@ -412,7 +412,7 @@ static void run_command(const struct pid1_options *o, const char *line, unsigned
     pid_t pid;
 
     speak(s, "BEGIN %u %s", n, line);
-    pid = fork();
+    pid = _Fork();
     if (pid == 0)
         become(o->self, line, outer, s);
     else if (pid == -1)

@@ -168,9 +168,31 @@ static int set_snapshot_file(struct options *o, const char *v, struct err *e)
     return 0;
 }
 
+static int set_group(struct options *o, const char *v, struct err *e)
+{
+    (void)e;
+    o->group = v;
+    return 0;
+}
+
+static int set_on_exit(struct options *o, const char *v, struct err *e)
+{
+    int i;
+
+    o->on_exit = v;
+    return set_word("on-exit", v, pid1_ends, &i, e);
+}
+
+static int add_kmod(struct options *o, const char *v, struct err *e)
+{
+    if (o->kmods_n == PID1_KMODS_MAX)
+        return err_set(e, STATUS_USAGE, "--kmod: too many (at most %d)", PID1_KMODS_MAX);
+    o->kmods[o->kmods_n++] = v;
+    return 0;
+}
+
 #define REPEAT_MAX 1000000000u
 #define COPIES_MAX 100000u
-#define JOBS_MAX   1024u
 
 static int set_count(const char *option, const char *v, uint64_t max, uint64_t *out, struct err *e)
 {
@@ -226,14 +248,19 @@ static int set_quiet(struct options *o, const char *v, struct err *e)
 #define RUNS  (CALLS | CMD_SERVE)
 
 const struct option_row option_rows[] = {
-    {"o", CMD_SNAPSHOT, "FILE", "where the snapshot goes", false, set_snapshot_file},
+    {"o", CMD_SNAPSHOT | CMD_PACK, "FILE", "where it goes", false, set_snapshot_file},
+    {"kmod", CMD_PACK, "FILE", "a module for the kernel to load; in order", true, add_kmod},
+    {"on-exit", CMD_PACK, "poweroff|reboot|halt|panic", "how the machine ends (default poweroff)", false,
+     set_on_exit},
+    {"group", CMD_BATCH, "NAME", "only the tests of this group", false, set_group},
     {"call", CALLS, "NAME", "call a function of the guest; in order", true, add_call},
     {"arg", CALLS, "TYPE:VALUE", "an argument of the call before it", true, add_arg},
     {"host-fn", RUNS, "NAME=COMMAND", "let the guest run a command as host function NAME", true,
      add_host_function},
     {"repeat", CMD_RESTORE, "N", "restore and make the calls N times in one VM", false, set_repeat},
     {"copies", CMD_RESTORE, "N", "do it in N processes of their own", false, set_copies},
-    {"jobs", CMD_RESTORE, "M", "at most M of them at a time (default 1)", false, set_jobs},
+    {"jobs", CMD_RESTORE | CMD_BATCH, "M", "at most M of them at a time (default 1)", false, set_jobs},
+    {"timeout", CMD_BATCH, "DURATION", "limit of the tests that name none (default 60s)", false, set_timeout},
     {"timeout", RUNS, "DURATION", "end with status 124 after so long in init or a call (ms, s, m)", false,
      set_timeout},
     {"scratch", PLAN, "SIZE", "memory the guest may write to (default 288K)", false, set_scratch},
@@ -250,8 +277,9 @@ const struct option_row option_rows[] = {
     {"core", CALLS, "FILE", "write an ELF core when the guest faults or aborts", false, set_core},
     {"verify", CMD_RESTORE | CMD_SERVE | CMD_INSPECT, NULL,
      "check the snapshot's pages against their checksums", false, set_verify},
-    {"report", CALLS, "FILE|fd:N", "write one JSON object that says how the guest ended", false, set_report},
-    {"quiet", RUNS, NULL, "no messages of our own, only the guest's output", false, set_quiet},
+    {"report", CALLS | CMD_BATCH, "FILE|fd:N", "write one JSON object that says how it ended", false,
+     set_report},
+    {"quiet", RUNS | CMD_BATCH, NULL, "no messages of our own, only the guest's output", false, set_quiet},
     {"json", CMD_DOCTOR | CMD_INSPECT, NULL, "print JSON", false, set_json},
     {NULL, 0, NULL, NULL, false, NULL},
 };

@@ -11,6 +11,7 @@
 
 #include "boot/guest.h"
 #include "hv/hostfn.h"
+#include "hv/pid1.h"
 #include "hv/text.h"
 #include "mem/error.h"
 #include "mem/layout.h"
@@ -27,9 +28,12 @@ struct call_spec {
 };
 
 #define CALLS_MAX 1000
+#define JOBS_MAX  1024 /* of --jobs */
 
 struct options {
-    const char *image; /* the operand */
+    const char *image;       /* the operand */
+    char **operands, **rest; /* pack: all operands, and the words behind "--" */
+    int operands_n, rest_n;
     struct plan_sizes sizes;
     enum guest_paging paging;
     enum irqchip_choice irqchip;
@@ -44,7 +48,11 @@ struct options {
     struct call_spec *calls;
     unsigned calls_n;
     struct host_functions host; /* only the commands are filled in */
-    const char *output;         /* of snapshot */
+    const char *output;         /* of snapshot and pack */
+    const char *group;          /* of batch; NULL = all */
+    const char *on_exit;        /* of pack; NULL = not said */
+    const char *kmods[PID1_KMODS_MAX];
+    unsigned kmods_n;
     uint64_t repeat, copies, jobs;
     bool json, quiet, verify;
 };
@@ -56,7 +64,9 @@ enum command_bit {
     CMD_INSPECT = 4,
     CMD_SNAPSHOT = 8,
     CMD_RESTORE = 16,
-    CMD_SERVE = 32
+    CMD_SERVE = 32,
+    CMD_BATCH = 64,
+    CMD_PACK = 128
 };
 
 struct option_row {

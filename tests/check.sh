@@ -36,6 +36,7 @@ export LINT_JOBS=${LINT_JOBS:-1}
 # --- the stages: "seconds it may take, name"; each is a function stage_NAME, "-" being "_" --------
 stages="1500 lab
 1500 lint
+900 pack
 600 fuzz
 900 unit-san
 600 unit
@@ -45,6 +46,7 @@ stages="1500 lab
 60 binary"
 [ -z "$soak" ] || stages="14400 lab
 1500 lint
+900 pack
 14400 fuzz
 14400 unit-san
 14400 unit
@@ -142,6 +144,7 @@ stage_unit_san() { run_programs $full-san unit; }
 stage_kvm() { run_programs $full kvm; }
 stage_cli() { tests/cli/run.sh; }
 stage_lab() { tests/lab/lab.sh; }
+stage_pack() { tests/lab/pack.sh; }
 stage_lint() { tests/lint/lint.sh; }
 stage_fuzz() { tests/fuzz/replay.sh; }
 stage_mutate() {

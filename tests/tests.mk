@@ -32,6 +32,7 @@ fuzz: $(fuzz_targets)
 # These bring their room of hv along.
 build/fuzz/fuzz_json: hv/jsonin.c hv/jsonin.h tests/unit/json_valid.h
 build/fuzz/fuzz_bus: $(wildcard hv/bus.[ch] hv/dev_*.[ch])
+build/fuzz/fuzz_batch: $(foreach room,args batchfile text words,hv/$(room).c hv/$(room).h)
 
 # These look at every entry of every table: told of each comparison, the fuzzer would be many times slower.
 build/fuzz/fuzz_walk build/fuzz/fuzz_spaces build/fuzz/fuzz_compact: \

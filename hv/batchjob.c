@@ -45,7 +45,7 @@ int batchjob_start(struct batchjob *j, const struct batch_test *t, uint64_t limi
         free(output);
         return err_set_errno(e, STATUS_HOST, errnum, "%s: cannot make a pipe", t->name);
     }
-    pid = fork();
+    pid = _Fork();
     errnum = errno;
     if (pid == 0) {
         become_test(ends[1], parent, mask);

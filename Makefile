@@ -61,7 +61,7 @@ endif
 
 # --- sources -------------------------------------------------------------------------------------
 feature_off := $(if $(I686_GUEST),boot/guest_i686_none.c,boot/guest_i686.c) \
-	$(if $(GUEST_COUNTER),hv/counter_none.c,hv/counter.c)
+	$(if $(GUEST_COUNTER),hv/counter_none.c,hv/counter.c) $(if $(SAN),mem/heap.c)
 src := $(filter-out $(feature_off),$(sort $(wildcard mem/*.c paging/*.c boot/*.c hv/*.c)))
 obj := $(src:%.c=$(B)/obj/%.o)
 

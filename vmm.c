@@ -14,6 +14,7 @@
 #include "hv/file.h"
 #include "hv/options.h"
 #include "hv/pid1.h"
+#include "hv/progress.h"
 #include "hv/report.h"
 #include "hv/text.h"
 #include "hv/version.h"
@@ -271,14 +272,17 @@ static int main_run(command_run *run, const struct options *o)
 
     if (o->report != NULL && file_open_report(o->report, &report_fd, &e) != 0)
         return fail(&e);
+    progress_allow(!o->quiet);
     result = run != NULL ? run(o, &out, &calls, &e) : cmd_batch(o, run_command, &report, &out.status, &e);
     if (result > 0)
         return (int)out.status; /* a test of the batch */
     if (result < 0)
         out = outcome_of_error(&e);
+    progress_end();
     if (report.len == 0) {
         if (!o->quiet || out.reason == REASON_ERROR || out.reason == REASON_UNSUPPORTED) {
             report_text(&out, &t);
+            progress_make_room(STDERR_FILENO, (const uint8_t *)t.s, t.len);
             print_fd(STDERR_FILENO, &t);
             text_free(&t);
         }

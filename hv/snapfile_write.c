@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "hv/host.h"
+#include "hv/progress.h"
 #include "hv/save.h"
 #include "hv/snapfile.h"
 #include "hv/version.h"
@@ -16,6 +17,7 @@
 #include "mem/zero.h"
 
 #define PRODUCER "vmm " VMM_VERSION " (" VMM_FLAVOUR ")"
+#define PIECE    ((uint64_t)4 << 20) /* the longest write */
 
 _Static_assert(sizeof(PRODUCER) <= SNAP_PRODUCER_LEN, "the producer fits its field");
 
@@ -27,10 +29,14 @@ static int write_pages(const struct save *sv, uint64_t off, const uint8_t *pages
     for (start = 0; start < len; start = end) {
         bool zero = zero_is(pages + start, PAGE_LEN);
 
-        for (end = start + PAGE_LEN; end < len && zero_is(pages + end, PAGE_LEN) == zero; end += PAGE_LEN)
+        for (end = start + PAGE_LEN;
+             end < len && end - start < PIECE && zero_is(pages + end, PAGE_LEN) == zero; end += PAGE_LEN)
             ;
         if (!zero && save_write(sv, off + start, pages + start, end - start, e) != 0)
             return -1;
+        /* The head comes last, which is no step back. */
+        if (off != 0)
+            progress_step(off + end);
     }
     return 0;
 }
@@ -112,6 +118,7 @@ int snapfile_write(const struct snapshot *s, const char *path, struct err *e)
 
     if (c == NULL)
         return -1;
+    progress_begin("save", c->file_len);
     result = save_begin(&sv, path, e);
     if (result == 0) {
         result = write_all(&sv, s, c, e);

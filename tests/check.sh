@@ -28,7 +28,7 @@ case "${1-}" in
     ;;
 esac
 if [ -n "$soak" ]; then
-    export TEST_SCALE=${TEST_SCALE:-50} FUZZ_RUNS=${FUZZ_RUNS:-5000000}
+    export TEST_SCALE=${TEST_SCALE:-50}
 fi
 # Beside another stage, lint may use one core.
 export LINT_JOBS=${LINT_JOBS:-1}
@@ -56,9 +56,9 @@ stages="1500 lab
 3600 rows
 1200 cli
 60 binary
-3600 mutate
+14400 mutate
 14400 planted
-14400 fuzz-long"
+43200 fuzz-long"
 
 case_of() { # name, command...: one test that passes when the command does; its output is the diagnostics
     local name=$1 log
@@ -161,17 +161,35 @@ stage_mutate() {
 }
 stage_planted() { tests/fuzz/planted.sh; }
 
+# How often each target runs, and the longest input it looks at. FUZZ_RUNS=n: each so often.
+fuzz_runs() { # target
+    case $1 in
+    fuzz_walk | fuzz_spaces | fuzz_compact) echo "${FUZZ_RUNS:-10000000}" ;;
+    fuzz_message | fuzz_iostack) echo "${FUZZ_RUNS:-50000000}" ;;
+    *) echo "${FUZZ_RUNS:-5000000}" ;;
+    esac
+}
+
+fuzz_max_len() { # target
+    local len
+
+    len=$(sed -n 's/^#define INPUT_MAX \([0-9]*\).*/\1/p' "tests/fuzz/$1.c")
+    echo "${len:-4096}"
+}
+
 # What it finds beyond the committed corpus stays in build/fuzz/more, as does an input that crashes.
 stage_fuzz_long() {
-    local source target
+    local source target runs
 
     cases=0
     for source in tests/fuzz/fuzz_*.c; do
         target=$(basename "$source" .c)
+        runs=$(fuzz_runs "$target")
         mkdir -p "build/fuzz/more/$target"
-        case_of "$target survives $FUZZ_RUNS inputs" \
-            "build/fuzz/$target" -runs="$FUZZ_RUNS" -max_len=4096 -timeout=10 -print_final_stats=1 \
-            -artifact_prefix="build/fuzz/more/$target-" "build/fuzz/more/$target" "tests/fuzz/corpus/${target#fuzz_}"
+        case_of "$target survives $runs inputs" \
+            "build/fuzz/$target" -runs="$runs" -max_len="$(fuzz_max_len "$target")" -timeout=10 \
+            -print_final_stats=1 -verbosity=0 -artifact_prefix="build/fuzz/more/$target-" \
+            "build/fuzz/more/$target" "tests/fuzz/corpus/${target#fuzz_}"
     done
     echo "1..$cases"
 }

@@ -14,6 +14,7 @@
 #include "hv/file.h"
 #include "hv/options.h"
 #include "hv/pid1.h"
+#include "hv/progress.h"
 #include "hv/report.h"
 #include "hv/text.h"
 #include "hv/version.h"
@@ -29,16 +30,19 @@ static char standalone_word[] = "-standalone";
 static const struct {
     const char *name;
     enum command_bit bit;
-    bool takes_image;
+    const char *operands; /* as the help shows them; "" = takes none */
     const char *help;
 } commands[] = {
-    {"run", CMD_RUN, true, "boot an image, run it to the end of its init, and call its functions"},
-    {"snapshot", CMD_SNAPSHOT, true, "do the same and save the guest as it is then"},
-    {"restore", CMD_RESTORE, true, "go on with a saved guest, once or many times"},
-    {"serve", CMD_SERVE, true, "answer requests for calls, one JSON object a line, from a saved guest"},
-    {"inspect", CMD_INSPECT, true, "show the address plan of an image, or what is in a snapshot"},
-    {"-standalone", CMD_STANDALONE, false, "run, as runner scripts call a VMM: -standalone -kernel FILE"},
-    {"doctor", CMD_DOCTOR, false, "say which guests this host can run, and why not"},
+    {"run", CMD_RUN, " IMAGE", "boot an image, run it to the end of its init, and call its functions"},
+    {"snapshot", CMD_SNAPSHOT, " IMAGE", "do the same and save the guest as it is then"},
+    {"restore", CMD_RESTORE, " FILE", "go on with a saved guest, once or many times"},
+    {"serve", CMD_SERVE, " FILE", "answer requests for calls, one JSON object a line, from a saved guest"},
+    {"inspect", CMD_INSPECT, " IMAGE|FILE", "show the address plan of an image, or what is in a snapshot"},
+    {"-standalone", CMD_STANDALONE, "", "run, as runner scripts call a VMM: -standalone -kernel FILE"},
+    {"batch", CMD_BATCH, " FILE", "run the tests of a file, one a line, and print TAP"},
+    {"pack", CMD_PACK, " FILE... [-- OPTION...]",
+     "write an initramfs: this program as init, images, what to do"},
+    {"doctor", CMD_DOCTOR, "", "say which guests this host can run, and why not"},
 };
 
 #define COMMANDS_N (sizeof(commands) / sizeof(commands[0]))
@@ -106,8 +110,8 @@ static int help(void)
     text_add(&t, "usage: vmm COMMAND [OPTION...] [IMAGE]\n"
                  "       vmm --version | --help\n\n");
     for (i = 0; i < COMMANDS_N; i++) {
-        text_add(&t, "  vmm %s%s\n      %s\n", commands[i].name,
-                 commands[i].takes_image ? " [OPTION...] IMAGE" : " [OPTION...]", commands[i].help);
+        text_add(&t, "  vmm %s [OPTION...]%s\n      %s\n", commands[i].name, commands[i].operands,
+                 commands[i].help);
         add_command_help(&t, commands[i].bit);
     }
     text_add(
@@ -160,7 +164,7 @@ static int parse_options(char **argv, unsigned bit, struct options *o, int *i, s
 
     while (argv[*i] != NULL && argv[*i][0] == '-' && argv[*i][1] != '\0') {
         const char *word = argv[(*i)++], *name = word + (word[1] == '-' ? 2 : 1), *value = NULL;
-        size_t len = strcspn(name, "=");
+        size_t len = (size_t)(strchrnul(name, '=') - name);
         const struct option_row *r;
         int n;
 
@@ -189,6 +193,41 @@ static int parse_options(char **argv, unsigned bit, struct options *o, int *i, s
     return 0;
 }
 
+/* The index of the command, COMMANDS_N if there is none of that name. */
+static unsigned find_command(const char *name)
+{
+    unsigned i = 0;
+
+    while (i < COMMANDS_N && strcmp(commands[i].name, name) != 0)
+        i++;
+    return i;
+}
+
+static bool is_command(const char *word)
+{
+    return find_command(word) != COMMANDS_N;
+}
+
+/* The files of pack, and what is to be done with them. */
+static int take_operands(int n, char **words, struct options *o, struct err *e)
+{
+    int i = 0;
+
+    while (i < n && strcmp(words[i], "--") != 0)
+        i++;
+    o->operands = words;
+    o->operands_n = i;
+    if (i < n) {
+        o->rest = words + i + 1;
+        o->rest_n = n - i - 1;
+    }
+    if (i == 0)
+        return err_set(e, STATUS_USAGE, "pack: no image given");
+    if (o->rest_n != 0 && o->rest[0][0] != '-' && !is_command(o->rest[0]))
+        return err_set(e, STATUS_USAGE, "pack: unknown command %s behind --", o->rest[0]);
+    return 0;
+}
+
 /* The command line after the command's name. `argv[0]` is the command. */
 static int parse(int argc, char **argv, unsigned command, struct options *o, struct err *e)
 {
@@ -197,9 +236,11 @@ static int parse(int argc, char **argv, unsigned command, struct options *o, str
     o->standalone = commands[command].bit == CMD_STANDALONE;
     if (parse_options(argv, commands[command].bit, o, &i, e) != 0)
         return -1;
+    if (commands[command].bit == CMD_PACK)
+        return take_operands(argc - i, argv + i, o, e);
     if (o->standalone && o->image == NULL)
         return err_set(e, STATUS_USAGE, "%s: no -kernel given", argv[0]);
-    if (!commands[command].takes_image) {
+    if (commands[command].operands[0] == '\0') {
         if (i != argc)
             return err_set(e, STATUS_USAGE, "%s: unexpected operand %s", argv[0], argv[i]);
         return 0;
@@ -214,51 +255,58 @@ static int parse(int argc, char **argv, unsigned command, struct options *o, str
     return 0;
 }
 
-static int write_report(int fd, const struct options *o, const struct outcome *out, const struct text *calls,
-                        struct err *e)
+static int write_report(int fd, const struct options *o, struct text *t, struct err *e)
 {
-    struct text t = TEXT_EMPTY;
     int result;
 
-    report_json(out, calls, &t);
-    if (t.failed || calls->failed)
+    if (t->failed)
         result = err_set(e, STATUS_HOST, "host memory: no room for the report");
     else
-        result = file_write_all(fd, o->report, t.s, t.len, e);
-    text_free(&t);
+        result = file_write_all(fd, o->report, t->s, t->len, e);
+    text_free(t);
+    close(fd);
     return result;
 }
 
 /* A command that runs guests. */
 typedef int command_run(const struct options *o, struct outcome *out, struct text *calls, struct err *e);
 
+static int run_command(int argc, char **argv);
+
+/* `run`: NULL for a batch, whose report is its own. */
 static int main_run(command_run *run, struct options *o)
 {
-    struct text t = TEXT_EMPTY, calls = TEXT_EMPTY;
-    struct outcome out;
+    struct text t = TEXT_EMPTY, calls = TEXT_EMPTY, report = TEXT_EMPTY;
+    struct outcome out = {.status = STATUS_OK};
     struct err e;
-    int report_fd = -1;
+    int report_fd = -1, result;
 
     if ((o->report != NULL && file_open_output("report", o->report, &report_fd, &e) != 0) ||
         (o->console != NULL && file_open_output("console", o->console, &o->console_fd, &e) != 0))
         return fail(&e);
-    if (run(o, &out, &calls, &e) != 0)
+    progress_allow(!o->quiet);
+    result = run != NULL ? run(o, &out, &calls, &e) : cmd_batch(o, run_command, &report, &out.status, &e);
+    if (result > 0)
+        return (int)out.status; /* a test of the batch */
+    if (result < 0)
         out = outcome_of_error(&e);
-    if (!o->quiet || out.reason == REASON_ERROR || out.reason == REASON_UNSUPPORTED) {
-        report_text(&out, &t);
-        if (o->verbose && !o->quiet)
-            report_unknown(&out, &t);
-        print_fd(STDERR_FILENO, &t);
-        text_free(&t);
-    }
-    if (report_fd >= 0 && write_report(report_fd, o, &out, &calls, &e) != 0) {
+    progress_end();
+    if (report.len == 0) {
+        if (!o->quiet || out.reason == REASON_ERROR || out.reason == REASON_UNSUPPORTED) {
+            report_text(&out, &t);
+            if (o->verbose && !o->quiet)
+                report_unknown(&out, &t);
+            progress_make_room(STDERR_FILENO, (const uint8_t *)t.s, t.len);
+            print_fd(STDERR_FILENO, &t);
+            text_free(&t);
+        }
+        report_json(&out, &calls, &report);
+        report.failed = report.failed || calls.failed;
         text_free(&calls);
-        close(report_fd);
-        return fail(&e);
     }
-    if (report_fd >= 0)
-        close(report_fd);
-    text_free(&calls);
+    if (report_fd >= 0 && write_report(report_fd, o, &report, &e) != 0)
+        return fail(&e);
+    text_free(&report);
     return (int)out.status;
 }
 
@@ -275,7 +323,11 @@ static int main_command(unsigned command, struct options *o)
         return main_run(cmd_snapshot, o);
     if (commands[command].bit == CMD_RESTORE)
         return main_run(cmd_restore, o);
-    if (commands[command].bit == CMD_SERVE)
+    if (commands[command].bit == CMD_BATCH)
+        return main_run(NULL, o);
+    if (commands[command].bit == CMD_PACK)
+        result = cmd_pack(o, &e);
+    else if (commands[command].bit == CMD_SERVE)
         result = cmd_serve(o, &status, &e);
     else if (commands[command].bit == CMD_DOCTOR)
         result = cmd_doctor(o, &t, &status, &e);
@@ -301,13 +353,18 @@ static void say(void *ctx, const char *line)
 static void main_pid1(int argc, char **argv) __attribute__((noreturn));
 static void main_pid1(int argc, char **argv)
 {
-    struct pid1_options o;
+    struct pid1_options o = {.self = argc > 0 ? argv[0] : "/init"};
+    struct text t = TEXT_EMPTY;
     struct err e;
+    int status = 0;
 
     pid1_open_console();
-    if (pid1_parse(argc, argv, &o, &e) != 0 || pid1_run(&o, say, NULL, &e) != 0)
-        fail(&e);
-    pid1_end();
+    if (pid1_read(PID1_ARGS, is_command, &o, &e) != 0 || pid1_parse(argc, argv, is_command, &o, &e) != 0 ||
+        pid1_run(&o, say, NULL, &status, &e) != 0)
+        status = fail(&e);
+    text_add(&t, "EXIT %d\n", status);
+    print_fd(STDOUT_FILENO, &t);
+    pid1_end(o.end);
 }
 
 /* A file opened later must not become descriptor 0, 1 or 2: what is printed would go into it. */
@@ -334,16 +391,33 @@ static void find_standalone(int argc, char **argv)
     argv[1] = standalone_word;
 }
 
-int main(int argc, char **argv)
+/* A command line of vmm, from the command on. */
+static int run_command(int argc, char **argv)
 {
     struct options o = options_default();
+    unsigned command = find_command(argv[0]);
     struct err e;
-    unsigned i;
     int status;
+
+    if (command == COMMANDS_N) {
+        err_set(&e, STATUS_USAGE, "unknown command %s", argv[0]);
+        err_hint(&e, "vmm --help lists the commands");
+        return fail(&e);
+    }
+    if (argc > 1 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0))
+        return help();
+    o.log_fd = STDERR_FILENO;
+    status = parse(argc, argv, command, &o, &e) == 0 ? main_command(command, &o) : fail(&e);
+    options_free(&o);
+    return status;
+}
+
+int main(int argc, char **argv)
+{
+    struct err e;
 
     if (pid1_is_init())
         main_pid1(argc, argv);
-    o.log_fd = STDERR_FILENO;
     fill_standard_descriptors();
     /* A reader that left and a file size limit are errors of a write, which says so. */
     signal(SIGPIPE, SIG_IGN);
@@ -359,17 +433,5 @@ int main(int argc, char **argv)
         return version();
     if (argv[1][0] == '-')
         find_standalone(argc, argv);
-    for (i = 0; i < COMMANDS_N; i++)
-        if (strcmp(argv[1], commands[i].name) == 0)
-            break;
-    if (i == COMMANDS_N) {
-        err_set(&e, STATUS_USAGE, "unknown command %s", argv[1]);
-        err_hint(&e, "vmm --help lists the commands");
-        return fail(&e);
-    }
-    if (argc > 2 && (strcmp(argv[2], "--help") == 0 || strcmp(argv[2], "-h") == 0))
-        return help();
-    status = parse(argc - 1, argv + 1, i, &o, &e) == 0 ? main_command(i, &o) : fail(&e);
-    options_free(&o);
-    return status;
+    return run_command(argc - 1, argv + 1);
 }

@@ -1,15 +1,15 @@
 /* Bare kernels: from a format to its loader, and RAM in which pieces never meet. See bare.h and bare_place.h. */
 #include "boot/bare.h"
 
-#include <assert.h>
 #include <inttypes.h>
 #include <stdarg.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "boot/bare_place.h"
 #include "boot/gdt.h"
 #include "boot/x86.h"
+#include "mem/assert.h"
+#include "mem/format.h"
 #include "mem/num.h"
 
 /* Page-aligned pieces go where the kernel is told about; what tells it may have any multiple of 16. */
@@ -21,7 +21,7 @@ int bare_refuse(const struct bare_ram *r, struct err *e, const char *fmt, ...)
     va_list ap;
 
     va_start(ap, fmt);
-    vsnprintf(text, sizeof(text), fmt, ap);
+    format_text_v(text, sizeof(text), fmt, ap);
     va_end(ap);
     return err_set(e, STATUS_IMAGE, "%s: %s", r->name, text);
 }
@@ -138,7 +138,7 @@ int bare_place_info(struct bare_ram *r, const char *what, uint64_t len, uint64_t
 
 int bare_place_file(struct bare_ram *r, const struct bare_file *file, uint64_t *at, struct err *e)
 {
-    uint64_t to;
+    uint64_t to = 0;
 
     if (bare_place(r, file->name, file->len, &to, e) != 0)
         return -1;
@@ -151,7 +151,7 @@ int bare_place_file(struct bare_ram *r, const struct bare_file *file, uint64_t *
 int bare_place_text(struct bare_ram *r, const char *what, const char *text, uint64_t *at, struct err *e)
 {
     const uint64_t len = strlen(text) + 1;
-    uint64_t to;
+    uint64_t to = 0;
 
     if (bare_place_info(r, what, len, &to, e) != 0)
         return -1;

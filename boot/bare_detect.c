@@ -78,20 +78,19 @@ bool bare_detect(const uint8_t *file, uint64_t len, enum bare_format *out)
     struct elf_note note;
     struct err ignored;
     uint64_t off;
-    bool elf = elf_open(&f, &h, &ignored) == 0;
+    bool elf = elf_open(&f, &h, &ignored) == 0, pvh;
 
     if (elf && (bare_elf_note(&f, &h, ELF_NOTE_VMM_NAME, 0, &note) ||
                 bare_elf_note(&f, &h, ELF_NOTE_HYPERLIGHT_NAME, 0, &note)))
         return false;
+    pvh = elf && bare_elf_note(&f, &h, PVH_NOTE_OWNER, PVH_NOTE_ENTRY, &note);
     if (len >= LINUX_MAGIC_OFF + 4 && load_le16(file + LINUX_BOOT_FLAG_OFF) == 0xaa55 &&
         memcmp(file + LINUX_MAGIC_OFF, LINUX_MAGIC, 4) == 0)
         *out = BARE_LINUX;
-    else if (multiboot_find(file, len, false, &off))
+    else if (multiboot_find(file, len, !pvh, &off)) /* a damaged header counts where nothing else is known */
         *out = BARE_MULTIBOOT;
-    else if (elf && bare_elf_note(&f, &h, PVH_NOTE_OWNER, PVH_NOTE_ENTRY, &note))
+    else if (pvh)
         *out = BARE_PVH;
-    else if (multiboot_find(file, len, true, &off))
-        *out = BARE_MULTIBOOT;
     else if (elf && is_microvm(&f, &h) && !bare_elf_note(&f, &h, PVH_NOTE_OWNER, 0, &note))
         *out = BARE_MICROVM;
     else

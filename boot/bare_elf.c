@@ -5,10 +5,10 @@
  */
 #include <elf.h>
 #include <inttypes.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "boot/bare_place.h"
+#include "mem/format.h"
 #include "mem/num.h"
 
 int bare_elf_open(const struct bare_load *b, bool wide, struct elf_file *f, struct elf_header *h,
@@ -54,7 +54,7 @@ int bare_elf_load(struct bare_ram *r, const struct elf_file *f, const struct elf
                                "segment %u is outside the file (%" PRIu64 " bytes at 0x%" PRIx64
                                ", file has %" PRIu64 " bytes): truncated?",
                                i, p.file_len, p.off, f->len);
-        snprintf(what, sizeof(what), "segment %u", i);
+        format_text(what, sizeof(what), "segment %u", i);
         if (bare_claim(r, what, p.paddr, p.mem_len, e) != 0)
             return -1;
         if (p.file_len != 0)

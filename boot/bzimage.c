@@ -244,7 +244,7 @@ int linux_load(struct bare_load *b, struct bare_start *out, struct err *e)
     const struct bare_file *initrd = b->options->initrd;
     const size_t cmdline_len = strlen(b->options->append);
     uint64_t kernel, zero_page, cmdline, ramdisk = 0;
-    struct setup s;
+    struct setup s = {0};
     uint8_t *z;
 
     if (bare_no_modules(b, BARE_LINUX, e) != 0 || setup_read(b, &s, e) != 0)

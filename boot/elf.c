@@ -310,7 +310,7 @@ int elf_note_next(const struct elf_file *f, const struct elf_phdr *p, uint64_t *
 static int notes_take(const struct elf_file *f, const struct elf_phdr *p, struct elf_image *out,
                       struct found *found, struct err *e)
 {
-    struct elf_note note;
+    struct elf_note note = {0};
     uint64_t off = 0;
     int more;
 

@@ -5,11 +5,11 @@
  */
 #include <elf.h>
 #include <inttypes.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "boot/bare_place.h"
 #include "mem/bytes.h"
+#include "mem/format.h"
 #include "mem/num.h"
 
 /* 3.1.2: the header's flags. The loader must know each of the lower 16 that is set. */
@@ -229,7 +229,7 @@ static int place_cmdline(struct bare_load *b, uint64_t *at, struct err *e)
 
     if (bare_place_info(&b->ram, "the command line", len, &to, e) != 0)
         return -1;
-    snprintf((char *)b->ram.bytes + to, len, "%s%s%s", name, *append != '\0' ? " " : "", append);
+    format_text((char *)b->ram.bytes + to, len, "%s%s%s", name, *append != '\0' ? " " : "", append);
     *at = to;
     return 0;
 }
@@ -318,7 +318,7 @@ int multiboot_load(struct bare_load *b, struct bare_start *out, struct err *e)
     struct elf_header elf = {0};
     struct elf_file f = {0};
     struct bare_start start;
-    struct header h;
+    struct header h = {0};
     uint64_t entry, info;
 
     if (bare_no_initrd(b, BARE_MULTIBOOT, e) != 0 || header_read(b, &h, e) != 0)

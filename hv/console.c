@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "hv/expect.h"
+#include "hv/progress.h"
 
 void console_init(struct console *c, int fd, struct stop *stop)
 {
@@ -43,6 +44,7 @@ int console_flush(struct console *c, struct err *e)
         gather(c);
         return 0;
     }
+    progress_make_room(c->fd, c->bytes, c->n);
     while (done < c->n && result == 0) {
         ssize_t n = write(c->fd, c->bytes + done, c->n - done);
 

@@ -6,6 +6,7 @@
 #include <inttypes.h>
 #include <limits.h>
 #include <poll.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -84,6 +85,26 @@ void file_free(struct file *f)
 {
     region_unmap(&f->map);
     f->len = 0;
+}
+
+int file_read_text(const char *path, uint64_t max, char **out, size_t *len, struct err *e)
+{
+    struct file f;
+    char *text;
+
+    if (file_read(path, max, &f, e) != 0)
+        return -1;
+    text = (char *)calloc(1, f.len + 1);
+    if (text == NULL) {
+        file_free(&f);
+        return err_set_errno(e, STATUS_HOST, ENOMEM, "host memory: %s", path);
+    }
+    if (f.len != 0)
+        memcpy(text, f.map.base, f.len);
+    *out = text;
+    *len = f.len;
+    file_free(&f);
+    return 0;
 }
 
 int file_open_output(const char *option, const char *target, int *fd, struct err *e)

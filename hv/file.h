@@ -2,6 +2,7 @@
 #ifndef HV_FILE_H
 #define HV_FILE_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 #include "mem/error.h"
@@ -19,6 +20,9 @@ struct file {
  */
 int file_read(const char *path, uint64_t max, struct file *out, struct err *e);
 void file_free(struct file *f);
+
+/* The same, with a NUL behind it and as bytes to change; *out is the caller's to free. */
+int file_read_text(const char *path, uint64_t max, char **out, size_t *len, struct err *e);
 
 /*
  * Open what an option says to write to: "fd:N", "-" for standard output, or a

@@ -162,9 +162,24 @@ static int add_host_function(struct options *o, const char *v, struct err *e)
     return hostfn_add(&o->host, v, e);
 }
 
+static int set_on_exit(struct options *o, const char *v, struct err *e)
+{
+    int i;
+
+    o->on_exit = v;
+    return set_word("on-exit", v, pid1_ends, &i, e);
+}
+
+static int add_kmod(struct options *o, const char *v, struct err *e)
+{
+    if (o->kmods_n == PID1_KMODS_MAX)
+        return err_set(e, STATUS_USAGE, "--kmod: too many (at most %d)", PID1_KMODS_MAX);
+    o->kmods[o->kmods_n++] = v;
+    return 0;
+}
+
 #define REPEAT_MAX 1000000000u
 #define COPIES_MAX 100000u
-#define JOBS_MAX   1024u
 
 static int set_count(const char *option, const char *v, uint64_t max, uint64_t *out, struct err *e)
 {
@@ -272,6 +287,7 @@ static int set_output_file(struct options *o, const char *v, struct err *e)
 SET_WORD(append)
 SET_WORD(console)
 SET_WORD(core)
+SET_WORD(group)
 SET_WORD(image)
 SET_WORD(init_data)
 SET_WORD(initrd)
@@ -291,7 +307,11 @@ SET_FLAG(verbose)
 #define LOOKS (CMD_RUN | CMD_STANDALONE)
 
 const struct option_row option_rows[] = {
-    {"o", CMD_SNAPSHOT, "FILE", "where the snapshot goes", false, set_output_file},
+    {"o", CMD_SNAPSHOT | CMD_PACK, "FILE", "where it goes", false, set_output_file},
+    {"kmod", CMD_PACK, "FILE", "a module for the kernel to load; in order", true, add_kmod},
+    {"on-exit", CMD_PACK, "poweroff|reboot|halt|panic", "how the machine ends (default poweroff)", false,
+     set_on_exit},
+    {"group", CMD_BATCH, "NAME", "only the tests of this group", false, set_group},
     {"format", CMD_RUN | CMD_INSPECT | CMD_STANDALONE, "FORMAT",
      "auto, abi, or a bare kernel: multiboot microvm pvh linux", false, set_format},
     {"call", CALLS, "NAME", "call a function of the guest; in order", true, add_call},
@@ -300,7 +320,8 @@ const struct option_row option_rows[] = {
      add_host_function},
     {"repeat", CMD_RESTORE, "N", "restore and make the calls N times in one VM", false, set_repeat},
     {"copies", CMD_RESTORE, "N", "do it in N processes of their own", false, set_copies},
-    {"jobs", CMD_RESTORE, "M", "at most M of them at a time (default 1)", false, set_jobs},
+    {"jobs", CMD_RESTORE | CMD_BATCH, "M", "at most M of them at a time (default 1)", false, set_jobs},
+    {"timeout", CMD_BATCH, "DURATION", "limit of the tests that name none (default 60s)", false, set_timeout},
     {"timeout", RUNS | CMD_STANDALONE, "DURATION",
      "end with status 124 after so long in init or a call (ms, s, m)", false, set_timeout},
     {"scratch", PLAN, "SIZE", "memory the guest may write to (default 288K)", false, set_scratch},
@@ -331,12 +352,12 @@ const struct option_row option_rows[] = {
     {"core", CALLS, "FILE", "write an ELF core when the guest faults or aborts", false, set_core},
     {"verify", CMD_RESTORE | CMD_SERVE | CMD_INSPECT, NULL,
      "check the snapshot's pages against their checksums", false, set_verify},
-    {"report", (CALLS & ~ONLY_ABI) | CMD_STANDALONE, "FILE|fd:N",
-     "write one JSON object that says how the guest ended", false, set_report},
+    {"report", (CALLS & ~ONLY_ABI) | CMD_BATCH | CMD_STANDALONE, "FILE|fd:N",
+     "write one JSON object that says how it ended", false, set_report},
     {"dry-run", LOOKS, NULL, "only say what would be run", false, set_dry_run},
     {"v", LOOKS, NULL, "say at the end which ports nothing answered", false, set_verbose},
-    {"quiet", RUNS | CMD_STANDALONE, NULL, "no messages of our own, only the guest's output", false,
-     set_quiet},
+    {"quiet", RUNS | CMD_BATCH | CMD_STANDALONE, NULL, "no messages of our own, only the guest's output",
+     false, set_quiet},
     {"q", RUNS | CMD_STANDALONE, NULL, "the same", false, set_quiet},
     {"json", CMD_DOCTOR | CMD_INSPECT, NULL, "print JSON", false, set_json},
     {"kernel", CMD_STANDALONE, "FILE", "the image", false, set_image},

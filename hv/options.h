@@ -13,6 +13,7 @@
 #include "boot/guest.h"
 #include "hv/expect.h"
 #include "hv/hostfn.h"
+#include "hv/pid1.h"
 #include "hv/text.h"
 #include "mem/error.h"
 #include "mem/layout.h"
@@ -32,9 +33,12 @@ struct call_spec {
 };
 
 #define CALLS_MAX 1000
+#define JOBS_MAX  1024 /* of --jobs */
 
 struct options {
-    const char *image; /* the operand */
+    const char *image;       /* the operand */
+    char **operands, **rest; /* pack: all operands, and the words behind "--" */
+    int operands_n, rest_n;
     struct plan_sizes sizes;
     enum guest_paging paging;
     enum irqchip_choice irqchip;
@@ -49,7 +53,11 @@ struct options {
     struct call_spec *calls;
     unsigned calls_n;
     struct host_functions host; /* only the commands are filled in */
-    const char *output;         /* of snapshot */
+    const char *output;         /* of snapshot and pack */
+    const char *group;          /* of batch; NULL = all */
+    const char *on_exit;        /* of pack; NULL = not said */
+    const char *kmods[PID1_KMODS_MAX];
+    unsigned kmods_n;
     uint64_t repeat, copies, jobs;
     bool json, quiet, verify;
 
@@ -84,6 +92,8 @@ enum command_bit {
     CMD_SNAPSHOT = 8,
     CMD_RESTORE = 16,
     CMD_SERVE = 32,
+    CMD_BATCH = 64,
+    CMD_PACK = 128,
     CMD_STANDALONE = 1 << 15, /* run, as runner scripts call a VMM */
     ONLY_ABI = 1 << 16,       /* not commands: which guests an option is for */
     ONLY_BARE = 1 << 17

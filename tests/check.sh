@@ -28,7 +28,7 @@ case "${1-}" in
     ;;
 esac
 if [ -n "$soak" ]; then
-    export TEST_SCALE=${TEST_SCALE:-50} FUZZ_RUNS=${FUZZ_RUNS:-5000000}
+    export TEST_SCALE=${TEST_SCALE:-50}
 fi
 # Beside another stage, lint may use one core.
 export LINT_JOBS=${LINT_JOBS:-1}
@@ -36,25 +36,29 @@ export LINT_JOBS=${LINT_JOBS:-1}
 # --- the stages: "seconds it may take, name"; each is a function stage_NAME, "-" being "_" --------
 stages="1500 lab
 1500 lint
+900 pack
 600 fuzz
 900 unit-san
 600 unit
 300 unit-amd64
 900 kvm
+600 rows
 1200 cli
 60 binary"
 [ -z "$soak" ] || stages="14400 lab
 1500 lint
+900 pack
 14400 fuzz
 14400 unit-san
 14400 unit
 14400 unit-amd64
 14400 kvm
+3600 rows
 1200 cli
 60 binary
-3600 mutate
+14400 mutate
 14400 planted
-14400 fuzz-long"
+43200 fuzz-long"
 
 case_of() { # name, command...: one test that passes when the command does; its output is the diagnostics
     local name=$1 log
@@ -140,8 +144,14 @@ stage_unit() { run_programs $full unit; }
 stage_unit_amd64() { run_programs build/amd64 unit; }
 stage_unit_san() { run_programs $full-san unit; }
 stage_kvm() { run_programs $full kvm; }
+stage_rows() {
+    # All of them take minutes; three a day come round.
+    [ -n "$soak" ] || local -x ROWS=3
+    tests/kvm/remove_row.sh
+}
 stage_cli() { tests/cli/run.sh; }
 stage_lab() { tests/lab/lab.sh; }
+stage_pack() { tests/lab/pack.sh; }
 stage_lint() { tests/lint/lint.sh; }
 stage_fuzz() { tests/fuzz/replay.sh; }
 stage_mutate() {
@@ -151,17 +161,35 @@ stage_mutate() {
 }
 stage_planted() { tests/fuzz/planted.sh; }
 
+# How often each target runs, and the longest input it looks at. FUZZ_RUNS=n: each so often.
+fuzz_runs() { # target
+    case $1 in
+    fuzz_walk | fuzz_spaces | fuzz_compact) echo "${FUZZ_RUNS:-10000000}" ;;
+    fuzz_message | fuzz_iostack) echo "${FUZZ_RUNS:-50000000}" ;;
+    *) echo "${FUZZ_RUNS:-5000000}" ;;
+    esac
+}
+
+fuzz_max_len() { # target
+    local len
+
+    len=$(sed -n 's/^#define INPUT_MAX \([0-9]*\).*/\1/p' "tests/fuzz/$1.c")
+    echo "${len:-4096}"
+}
+
 # What it finds beyond the committed corpus stays in build/fuzz/more, as does an input that crashes.
 stage_fuzz_long() {
-    local source target
+    local source target runs
 
     cases=0
     for source in tests/fuzz/fuzz_*.c; do
         target=$(basename "$source" .c)
+        runs=$(fuzz_runs "$target")
         mkdir -p "build/fuzz/more/$target"
-        case_of "$target survives $FUZZ_RUNS inputs" \
-            "build/fuzz/$target" -runs="$FUZZ_RUNS" -max_len=4096 -timeout=10 -print_final_stats=1 \
-            -artifact_prefix="build/fuzz/more/$target-" "build/fuzz/more/$target" "tests/fuzz/corpus/${target#fuzz_}"
+        case_of "$target survives $runs inputs" \
+            "build/fuzz/$target" -runs="$runs" -max_len="$(fuzz_max_len "$target")" -timeout=10 \
+            -print_final_stats=1 -verbosity=0 -artifact_prefix="build/fuzz/more/$target-" \
+            "build/fuzz/more/$target" "tests/fuzz/corpus/${target#fuzz_}"
     done
     echo "1..$cases"
 }

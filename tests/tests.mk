@@ -24,7 +24,8 @@ $(B)/tests/kvm/test_%: tests/kvm/test_%.c $(B)/libvmm.a Makefile tests/tests.mk
 fuzz_cc := clang-14
 fuzz_flags := -std=c11 -O1 -g -I. -D_GNU_SOURCE -DVMM_FLAVOUR='"fuzz"' -fno-strict-aliasing \
 	-fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all
-fuzz_src := $(filter-out hv/% boot/guest_i686_none.c boot/bare_none.c,$(wildcard mem/*.c paging/*.c boot/*.c))
+fuzz_src := $(filter-out hv/% mem/heap.c boot/guest_i686_none.c boot/bare_none.c,\
+	$(wildcard mem/*.c paging/*.c boot/*.c))
 fuzz_targets := $(patsubst tests/fuzz/%.c,build/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 
 fuzz: $(fuzz_targets)
@@ -32,6 +33,7 @@ fuzz: $(fuzz_targets)
 # These bring their room of hv along.
 build/fuzz/fuzz_json: hv/jsonin.c hv/jsonin.h tests/unit/json_valid.h
 build/fuzz/fuzz_bus: $(wildcard hv/bus.[ch] hv/dev_*.[ch])
+build/fuzz/fuzz_batch: $(foreach room,args batchfile text words,hv/$(room).c hv/$(room).h)
 
 # These look at every entry of every table: told of each comparison, the fuzzer would be many times slower.
 build/fuzz/fuzz_walk build/fuzz/fuzz_spaces build/fuzz/fuzz_compact: \

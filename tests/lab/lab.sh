@@ -39,6 +39,7 @@
 set -euo pipefail
 export LC_ALL=C
 cd "$(dirname "$0")/../.."
+. tests/lab/machine.sh
 
 lab=build/lab
 install_line='apt-get install qemu-system-x86 cpio'
@@ -176,28 +177,17 @@ make_initrd() {
         gzip -1 >"$tmp/initrd"
 }
 
-# Without quiet and loglevel the kernel's lines would land amid those of the tests; a panic speaks up
-# regardless. The watchdogs would take a slow host for a hung one. An expedited RCU makes and
-# destroys VMs in a fraction of the time, and the second line saves a third of the boot. The kernel
-# does not claim nokaslr and hands it to init, as it does with such a word of a user.
-kernel_words='console=ttyS0 quiet loglevel=1 panic=-1 nowatchdog rcupdate.rcu_cpu_stall_suppress=1
-    rcupdate.rcu_expedited=1 mitigations=off tsc=reliable init_on_alloc=0 cryptomgr.notests nokaslr'
-
-# Not -nographic: with it the firmware talks on the serial line, before and into the first BEGIN.
-qemu_words=(-accel tcg -cpu 'max,+svm,+npt' -m 1024 -smp 1 -display none -nodefaults -no-user-config
-    -no-reboot)
-
 boot_list() {
     local words=$kernel_words' --' module
 
     while read -r module; do
         words+=" --kmod=/m/$module"
     done <"$modules/order"
-    words+=' --list=/list'
+    words+=' --limit=2m --list=/list'
 
     # In the background, so that a signal to this script is handled at once and not after the boot.
     timeout --kill-after=5 "$limit" qemu-system-x86_64 "${qemu_words[@]}" -serial stdio -monitor none -kernel "$kernel" \
-        -initrd "$tmp/initrd" -append "${words//$'\n'/ }" </dev/null >"$tmp/serial" 2>"$tmp/qemu.err" &
+        -initrd "$tmp/initrd" -append "$words" </dev/null >"$tmp/serial" 2>"$tmp/qemu.err" &
     qemu_pid=$!
     qemu_status=0
     wait "$qemu_pid" || qemu_status=$?
@@ -234,7 +224,7 @@ END
     cp "$modules/order" "$tmp/root/m/order"
     make_initrd
     qemu-system-x86_64 "${qemu_words[@]}" -serial mon:stdio -kernel "$kernel" -initrd "$tmp/initrd" \
-        -append "${kernel_words//$'\n'/ }"
+        -append "$kernel_words"
 }
 
 # --- the judgement --------------------------------------------------------------------------------

@@ -136,6 +136,7 @@ static void scale(struct fixed *f, int power)
 /* How many bits the part before the point has; when they are more than 60, some number above. */
 static int whole_bits(const struct fixed *f, uint64_t *whole)
 {
+    *whole = 0;
     if (f->limbs_n > LIMBS_PART + 2)
         return 64 + STEP_MAX;
     *whole = f->limb[LIMBS_PART + 1] * (uint64_t)LIMB_BASE + f->limb[LIMBS_PART];
@@ -159,6 +160,7 @@ static uint64_t round_to(const struct decimal_form *form, struct fixed *f)
     uint64_t whole;
     uint32_t part;
 
+    assert(form->mantissa_bits > 1 && form->mantissa_bits < 60);
     for (;;) {
         step = form->mantissa_bits - whole_bits(f, &whole);
         if (step > power - form->power_least)

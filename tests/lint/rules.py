@@ -27,7 +27,7 @@ HEAVY = (
     (re.compile(r'^\s*#\s*include\s*<assert\.h>'), 'mem/assert.h'),
     (re.compile(r'(?<![\w.>])getopt\w*\s*\('), 'parse_options of vmm.c'),
     (re.compile(r'(?<![\w.>])timer_\w+\s*\('), 'hv/ktimer.h'),
-    (re.compile(r'(?<![\w.>])fork\s*\('), '_Fork: there are no threads'),
+    (re.compile(r'(?<![\w.>])(?:fork|posix_spawn\w*)\s*\('), '_Fork and vfork: there are no threads'),
     (re.compile(r'(?<![\w.>])strtok(?:_r)?\s*\('), 'a loop'),
     (re.compile(r'(?<![\w.>])pthread_\w+\s*\('), 'nothing'),
 )

@@ -62,7 +62,7 @@ endif
 # --- sources -------------------------------------------------------------------------------------
 bare_on := boot/bare.c boot/bare_elf.c boot/multiboot.c boot/microvm.c boot/pvh.c boot/bzimage.c
 feature_off := $(if $(I686_GUEST),boot/guest_i686_none.c boot/bare_none.c,boot/guest_i686.c $(bare_on)) \
-	$(if $(GUEST_COUNTER),hv/counter_none.c,hv/counter.c)
+	$(if $(GUEST_COUNTER),hv/counter_none.c,hv/counter.c) $(if $(SAN),mem/heap.c)
 src := $(filter-out $(feature_off),$(sort $(wildcard mem/*.c paging/*.c boot/*.c hv/*.c)))
 obj := $(src:%.c=$(B)/obj/%.o)
 

@@ -24,7 +24,7 @@ $(B)/tests/kvm/test_%: tests/kvm/test_%.c $(B)/libvmm.a Makefile tests/tests.mk
 fuzz_cc := clang-14
 fuzz_flags := -std=c11 -O1 -g -I. -D_GNU_SOURCE -DVMM_FLAVOUR='"fuzz"' -fno-strict-aliasing \
 	-fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all
-fuzz_src := $(filter-out hv/% boot/guest_i686_none.c boot/bare_none.c,$(wildcard mem/*.c paging/*.c boot/*.c))
+fuzz_src := $(filter-out hv/% mem/heap.c boot/guest_i686_none.c boot/bare_none.c,$(wildcard mem/*.c paging/*.c boot/*.c))
 fuzz_targets := $(patsubst tests/fuzz/%.c,build/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 
 fuzz: $(fuzz_targets)

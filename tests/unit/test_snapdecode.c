@@ -210,6 +210,7 @@ static const struct wrong wrongs[] = {
     {"i686", CPU, SEGMENT(6, 0), UINT64_MAX, "tr.base cannot be"},
     {"i686", CPU, SEGMENT(7, 0), UINT64_MAX, "ldt.base cannot be"},
     {"i686-identity", CPU, GDT, 0x100000000, "gdt.base cannot be"},
+    {"i686-identity", CPU, GDT, 0xffffffff, ""},
     {"i686-identity", CPU, GDT + 8, 0x10000, "gdt.limit is too large"},
     {"i686-identity", CPU, GDT + 16, 0x100000000, "idt.base cannot be"},
     {"i686-identity", CPU, GDT + 24, 0x10000, "idt.limit is too large"},
@@ -222,9 +223,11 @@ static const struct wrong wrongs[] = {
     {"i686-identity", CPU, CONTROL(0), 0x80000011, "cr0 cannot be"}, /* with PG */
     {"i686-identity", CPU, CONTROL(0), 0x60000011, ""},              /* caches off */
     {"i686", CPU, CONTROL(1), 0x100000000, "cr2 cannot be"},
+    {"i686", CPU, CONTROL(1), 0xffffffff, ""},
     {"amd64", CPU, CONTROL(1), 0x8000000000000000, ""},
     {"amd64", CPU, CONTROL(2), 0, "cr3 is not in the page tables"},
     {"i686-identity", CPU, CONTROL(2), 0x100000000, "cr3 cannot be"},
+    {"i686-identity", CPU, CONTROL(2), 0xffffffff, ""},
     {"i686", CPU, CONTROL(3), 0x20, "cr4 cannot be"},    /* PAE */
     {"amd64", CPU, CONTROL(3), 0x600, "cr4 cannot be"},  /* without PAE */
     {"amd64", CPU, CONTROL(3), 0x1620, "cr4 cannot be"}, /* LA57 */
@@ -265,6 +268,7 @@ static const struct wrong wrongs[] = {
     {"i686", ROOTS, 16, 0, "a page-table root is not in the page tables"},
     {"i686", ROOTS, 16, 1, "a page-table root is not page aligned"},
     {"i686", ROOTS, 16, UINT64_MAX - 0xfff, "a page-table root is not in the page tables"},
+    {"i686", ROOTS, 16, 0xfedc5000, "a page-table root is not in the page tables"}, /* right behind */
     {"i686-identity", ROOTS, 8, 1, "has no page-table roots"},
 
     {"amd64", COMPAT, 0, 0x656e6f726568744f,
@@ -332,6 +336,9 @@ static void check_wrong(const struct wrong *w)
                w->value, w->says);
         CHECK_STR(e.text, w->says);
     }
+    /* What to do about sizes on a command line does not help here. */
+    if (w->section == PLAN)
+        CHECK_STR(e.hint, "");
 }
 
 /* --- any field, any value -------------------------------------------------------------------------------------- */

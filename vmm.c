@@ -4,9 +4,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <getopt.h>
 #include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -16,26 +14,35 @@
 #include "hv/file.h"
 #include "hv/options.h"
 #include "hv/pid1.h"
+#include "hv/progress.h"
 #include "hv/report.h"
 #include "hv/text.h"
 #include "hv/version.h"
+#include "mem/assert.h"
 #include "mem/error.h"
+#include "mem/format.h"
 
 #define GUEST_ABI   "0.15"
 #define OPTIONS_MAX 64
 
+static char standalone_word[] = "-standalone";
+
 static const struct {
     const char *name;
     enum command_bit bit;
-    bool takes_image;
+    const char *operands; /* as the help shows them; "" = takes none */
     const char *help;
 } commands[] = {
-    {"run", CMD_RUN, true, "boot an image, run it to the end of its init, and call its functions"},
-    {"snapshot", CMD_SNAPSHOT, true, "do the same and save the guest as it is then"},
-    {"restore", CMD_RESTORE, true, "go on with a saved guest, once or many times"},
-    {"serve", CMD_SERVE, true, "answer requests for calls, one JSON object a line, from a saved guest"},
-    {"inspect", CMD_INSPECT, true, "show the address plan of an image, or what is in a snapshot"},
-    {"doctor", CMD_DOCTOR, false, "say which guests this host can run, and why not"},
+    {"run", CMD_RUN, " IMAGE", "boot an image, run it to the end of its init, and call its functions"},
+    {"snapshot", CMD_SNAPSHOT, " IMAGE", "do the same and save the guest as it is then"},
+    {"restore", CMD_RESTORE, " FILE", "go on with a saved guest, once or many times"},
+    {"serve", CMD_SERVE, " FILE", "answer requests for calls, one JSON object a line, from a saved guest"},
+    {"inspect", CMD_INSPECT, " IMAGE|FILE", "show the address plan of an image, or what is in a snapshot"},
+    {"-standalone", CMD_STANDALONE, "", "run, as runner scripts call a VMM: -standalone -kernel FILE"},
+    {"batch", CMD_BATCH, " FILE", "run the tests of a file, one a line, and print TAP"},
+    {"pack", CMD_PACK, " FILE... [-- OPTION...]",
+     "write an initramfs: this program as init, images, what to do"},
+    {"doctor", CMD_DOCTOR, "", "say which guests this host can run, and why not"},
 };
 
 #define COMMANDS_N (sizeof(commands) / sizeof(commands[0]))
@@ -85,10 +92,11 @@ static void add_command_help(struct text *t, unsigned bit)
         for (r = row_tables[i]; r->name != NULL; r++) {
             char left[64];
 
-            if ((r->commands & bit) == 0)
+            if ((r->commands & bit) == 0 || (bit == CMD_STANDALONE && (r->commands & CMD_RUN) != 0))
                 continue;
-            snprintf(left, sizeof(left), "%s%s%s%s", r->name[1] == '\0' ? "-" : "--", r->name,
-                     r->value != NULL ? " " : "", r->value != NULL ? r->value : "");
+            format_text(left, sizeof(left), "%s%s%s%s",
+                        r->name[1] == '\0' || bit == CMD_STANDALONE ? "-" : "--", r->name,
+                        r->value != NULL ? " " : "", r->value != NULL ? r->value : "");
             text_add(t, "      %-26s %s\n", left, r->help);
         }
     }
@@ -102,8 +110,8 @@ static int help(void)
     text_add(&t, "usage: vmm COMMAND [OPTION...] [IMAGE]\n"
                  "       vmm --version | --help\n\n");
     for (i = 0; i < COMMANDS_N; i++) {
-        text_add(&t, "  vmm %s%s\n      %s\n", commands[i].name,
-                 commands[i].takes_image ? " [OPTION...] IMAGE" : " [OPTION...]", commands[i].help);
+        text_add(&t, "  vmm %s [OPTION...]%s\n      %s\n", commands[i].name, commands[i].operands,
+                 commands[i].help);
         add_command_help(&t, commands[i].bit);
     }
     text_add(
@@ -121,130 +129,205 @@ static int version(void)
     return print_answer(&t, 0);
 }
 
-/* The rows that `bit` takes, as getopt wants them; the index into `rows` is the option's value. */
-static unsigned collect_rows(unsigned bit, const struct option_row *rows[OPTIONS_MAX],
-                             struct option longs[OPTIONS_MAX + 1])
+/*
+ * The option that `bit` takes by that name, or by the start of it when no other
+ * starts so. Its number among all options; -1 when there is none.
+ */
+static int find_option(unsigned bit, const char *name, size_t len, const struct option_row **row)
 {
     const struct option_row *r;
-    unsigned n = 0, i;
+    int n = 0, found = -1;
+    bool several = false;
+    unsigned i;
 
     for (i = 0; i < ROW_TABLES_N; i++) {
-        for (r = row_tables[i]; r->name != NULL && n < OPTIONS_MAX; r++) {
-            if ((r->commands & bit) == 0)
+        for (r = row_tables[i]; r->name != NULL; r++, n++) {
+            if ((r->commands & bit) == 0 || strncmp(r->name, name, len) != 0)
                 continue;
-            rows[n] = r;
-            longs[n] = (struct option){
-                .name = r->name,
-                .has_arg = r->value != NULL ? required_argument : no_argument,
-                .val = 0x100 + (int)n,
-            };
-            n++;
+            several = found >= 0;
+            found = n;
+            *row = r;
+            if (r->name[len] == '\0')
+                return n;
         }
     }
-    longs[n] = (struct option){.name = NULL};
-    return n;
+    return several ? -1 : found;
+}
+
+/*
+ * The options in front of the operands; *i is the index of the first operand
+ * then. One dash or two, and a value behind "=" or in the next word.
+ */
+static int parse_options(char **argv, unsigned bit, struct options *o, int *i, struct err *e)
+{
+    bool given[OPTIONS_MAX] = {false};
+
+    while (argv[*i] != NULL && argv[*i][0] == '-' && argv[*i][1] != '\0') {
+        const char *word = argv[(*i)++], *name = word + (word[1] == '-' ? 2 : 1), *value = NULL;
+        size_t len = (size_t)(strchrnul(name, '=') - name);
+        const struct option_row *r;
+        int n;
+
+        if (*name == '\0')
+            break; /* "--" */
+        n = find_option(bit, name, len, &r);
+        if (n < 0 || (name[len] == '=' && r->value == NULL)) {
+            err_set(e, STATUS_USAGE, "%s: unknown option %s", argv[0], word);
+            return err_hint(e, "vmm --help lists the options of each command");
+        }
+        if (name[len] == '=')
+            value = name + len + 1;
+        else if (r->value != NULL && (value = argv[(*i)++]) == NULL)
+            return err_set(e, STATUS_USAGE, "%s: %s needs a value", argv[0], word);
+        assert(n < OPTIONS_MAX);
+        if (given[n] && !r->repeatable)
+            return err_set(e, STATUS_USAGE, "%s: --%s given twice", argv[0], r->name);
+        given[n] = true;
+        if ((r->commands & ONLY_ABI) != 0 && o->abi_only == NULL)
+            o->abi_only = r->name;
+        if ((r->commands & ONLY_BARE) != 0 && o->bare_only == NULL)
+            o->bare_only = r->name;
+        if (r->set(o, value, e) != 0)
+            return -1;
+    }
+    return 0;
+}
+
+/* The index of the command, COMMANDS_N if there is none of that name. */
+static unsigned find_command(const char *name)
+{
+    unsigned i = 0;
+
+    while (i < COMMANDS_N && strcmp(commands[i].name, name) != 0)
+        i++;
+    return i;
+}
+
+static bool is_command(const char *word)
+{
+    return find_command(word) != COMMANDS_N;
+}
+
+/* The files of pack, and what is to be done with them. */
+static int take_operands(int n, char **words, struct options *o, struct err *e)
+{
+    int i = 0;
+
+    while (i < n && strcmp(words[i], "--") != 0)
+        i++;
+    o->operands = words;
+    o->operands_n = i;
+    if (i < n) {
+        o->rest = words + i + 1;
+        o->rest_n = n - i - 1;
+    }
+    if (i == 0)
+        return err_set(e, STATUS_USAGE, "pack: no image given");
+    if (o->rest_n != 0 && o->rest[0][0] != '-' && !is_command(o->rest[0]))
+        return err_set(e, STATUS_USAGE, "pack: unknown command %s behind --", o->rest[0]);
+    return 0;
 }
 
 /* The command line after the command's name. `argv[0]` is the command. */
 static int parse(int argc, char **argv, unsigned command, struct options *o, struct err *e)
 {
-    const struct option_row *rows[OPTIONS_MAX];
-    struct option longs[OPTIONS_MAX + 1];
-    bool given[OPTIONS_MAX] = {false};
-    int c;
+    int i = 1;
 
-    collect_rows(commands[command].bit, rows, longs);
-    opterr = 0;
-    while ((c = getopt_long_only(argc, argv, "+:", longs, NULL)) != -1) {
-        const char *word = argv[optind - 1];
-
-        if (c == ':')
-            return err_set(e, STATUS_USAGE, "%s: %s needs a value", argv[0], word);
-        if (c < 0x100) {
-            err_set(e, STATUS_USAGE, "%s: unknown option %s", argv[0], word);
-            return err_hint(e, "vmm --help lists the options of each command");
-        }
-        c -= 0x100;
-        if (given[c] && !rows[c]->repeatable)
-            return err_set(e, STATUS_USAGE, "%s: --%s given twice", argv[0], rows[c]->name);
-        given[c] = true;
-        if (rows[c]->set(o, optarg, e) != 0)
-            return -1;
-    }
-    if (!commands[command].takes_image) {
-        if (optind != argc)
-            return err_set(e, STATUS_USAGE, "%s: unexpected operand %s", argv[0], argv[optind]);
+    o->standalone = commands[command].bit == CMD_STANDALONE;
+    if (parse_options(argv, commands[command].bit, o, &i, e) != 0)
+        return -1;
+    if (commands[command].bit == CMD_PACK)
+        return take_operands(argc - i, argv + i, o, e);
+    if (o->standalone && o->image == NULL)
+        return err_set(e, STATUS_USAGE, "%s: no -kernel given", argv[0]);
+    if (commands[command].operands[0] == '\0') {
+        if (i != argc)
+            return err_set(e, STATUS_USAGE, "%s: unexpected operand %s", argv[0], argv[i]);
         return 0;
     }
-    if (optind == argc)
+    if (i == argc)
         return err_set(e, STATUS_USAGE, "%s: no image given", argv[0]);
-    if (argc - optind > 1) {
-        err_set(e, STATUS_USAGE, "%s: more than one operand (%s)", argv[0], argv[optind + 1]);
+    if (argc - i > 1) {
+        err_set(e, STATUS_USAGE, "%s: more than one operand (%s)", argv[0], argv[i + 1]);
         return err_hint(e, "options come before the image");
     }
-    o->image = argv[optind];
+    o->image = argv[i];
     return 0;
 }
 
-static int write_report(int fd, const struct options *o, const struct outcome *out, const struct text *calls,
-                        struct err *e)
+static int write_report(int fd, const struct options *o, struct text *t, struct err *e)
 {
-    struct text t = TEXT_EMPTY;
     int result;
 
-    report_json(out, calls, &t);
-    if (t.failed || calls->failed)
+    if (t->failed)
         result = err_set(e, STATUS_HOST, "host memory: no room for the report");
     else
-        result = file_write_all(fd, o->report, t.s, t.len, e);
-    text_free(&t);
+        result = file_write_all(fd, o->report, t->s, t->len, e);
+    text_free(t);
+    close(fd);
     return result;
 }
 
 /* A command that runs guests. */
 typedef int command_run(const struct options *o, struct outcome *out, struct text *calls, struct err *e);
 
-static int main_run(command_run *run, const struct options *o)
-{
-    struct text t = TEXT_EMPTY, calls = TEXT_EMPTY;
-    struct outcome out;
-    struct err e;
-    int report_fd = -1;
+static int run_command(int argc, char **argv);
 
-    if (o->report != NULL && file_open_report(o->report, &report_fd, &e) != 0)
+/* `run`: NULL for a batch, whose report is its own. */
+static int main_run(command_run *run, struct options *o)
+{
+    struct text t = TEXT_EMPTY, calls = TEXT_EMPTY, report = TEXT_EMPTY;
+    struct outcome out = {.status = STATUS_OK};
+    struct err e;
+    int report_fd = -1, result;
+
+    if ((o->report != NULL && file_open_output("report", o->report, &report_fd, &e) != 0) ||
+        (o->console != NULL && file_open_output("console", o->console, &o->console_fd, &e) != 0))
         return fail(&e);
-    if (run(o, &out, &calls, &e) != 0)
+    progress_allow(!o->quiet);
+    result = run != NULL ? run(o, &out, &calls, &e) : cmd_batch(o, run_command, &report, &out.status, &e);
+    if (result > 0)
+        return (int)out.status; /* a test of the batch */
+    if (result < 0)
         out = outcome_of_error(&e);
-    if (!o->quiet || out.reason == REASON_ERROR || out.reason == REASON_UNSUPPORTED) {
-        report_text(&out, &t);
-        print_fd(STDERR_FILENO, &t);
-        text_free(&t);
-    }
-    if (report_fd >= 0 && write_report(report_fd, o, &out, &calls, &e) != 0) {
+    progress_end();
+    if (report.len == 0) {
+        if (!o->quiet || out.reason == REASON_ERROR || out.reason == REASON_UNSUPPORTED) {
+            report_text(&out, &t);
+            if (o->verbose && !o->quiet)
+                report_unknown(&out, &t);
+            progress_make_room(STDERR_FILENO, (const uint8_t *)t.s, t.len);
+            print_fd(STDERR_FILENO, &t);
+            text_free(&t);
+        }
+        report_json(&out, &calls, &report);
+        report.failed = report.failed || calls.failed;
         text_free(&calls);
-        close(report_fd);
-        return fail(&e);
     }
-    if (report_fd >= 0)
-        close(report_fd);
-    text_free(&calls);
+    if (report_fd >= 0 && write_report(report_fd, o, &report, &e) != 0)
+        return fail(&e);
+    text_free(&report);
     return (int)out.status;
 }
 
-static int main_command(unsigned command, const struct options *o)
+static int main_command(unsigned command, struct options *o)
 {
     struct text t = TEXT_EMPTY;
     enum status status = STATUS_OK;
     struct err e;
     int result;
 
-    if (commands[command].bit == CMD_RUN)
+    if ((commands[command].bit & (CMD_RUN | CMD_STANDALONE)) != 0 && !o->dry_run)
         return main_run(cmd_run, o);
     if (commands[command].bit == CMD_SNAPSHOT)
         return main_run(cmd_snapshot, o);
     if (commands[command].bit == CMD_RESTORE)
         return main_run(cmd_restore, o);
-    if (commands[command].bit == CMD_SERVE)
+    if (commands[command].bit == CMD_BATCH)
+        return main_run(NULL, o);
+    if (commands[command].bit == CMD_PACK)
+        result = cmd_pack(o, &e);
+    else if (commands[command].bit == CMD_SERVE)
         result = cmd_serve(o, &status, &e);
     else if (commands[command].bit == CMD_DOCTOR)
         result = cmd_doctor(o, &t, &status, &e);
@@ -270,13 +353,18 @@ static void say(void *ctx, const char *line)
 static void main_pid1(int argc, char **argv) __attribute__((noreturn));
 static void main_pid1(int argc, char **argv)
 {
-    struct pid1_options o;
+    struct pid1_options o = {.self = argc > 0 ? argv[0] : "/init"};
+    struct text t = TEXT_EMPTY;
     struct err e;
+    int status = 0;
 
     pid1_open_console();
-    if (pid1_parse(argc, argv, &o, &e) != 0 || pid1_run(&o, say, NULL, &e) != 0)
-        fail(&e);
-    pid1_end();
+    if (pid1_read("/" PID1_ARGS, is_command, &o, &e) != 0 ||
+        pid1_parse(argc, argv, is_command, &o, &e) != 0 || pid1_run(&o, say, NULL, &status, &e) != 0)
+        status = fail(&e);
+    text_add(&t, "EXIT %d\n", status);
+    print_fd(STDOUT_FILENO, &t);
+    pid1_end(o.end);
 }
 
 /* A file opened later must not become descriptor 0, 1 or 2: what is printed would go into it. */
@@ -289,16 +377,47 @@ static void fill_standard_descriptors(void)
             return; /* no /dev/null: nothing better can be done */
 }
 
-int main(int argc, char **argv)
+/* Wherever it stands among its options, -standalone is the command. */
+static void find_standalone(int argc, char **argv)
+{
+    int i;
+
+    for (i = 1; i < argc && strcmp(argv[i], "-standalone") != 0 && strcmp(argv[i], "--standalone") != 0; i++)
+        ;
+    if (i == argc)
+        return;
+    for (; i > 1; i--)
+        argv[i] = argv[i - 1];
+    argv[1] = standalone_word;
+}
+
+/* A command line of vmm, from the command on. */
+static int run_command(int argc, char **argv)
 {
     struct options o = options_default();
+    unsigned command = find_command(argv[0]);
     struct err e;
-    unsigned i;
     int status;
+
+    if (command == COMMANDS_N) {
+        err_set(&e, STATUS_USAGE, "unknown command %s", argv[0]);
+        err_hint(&e, "vmm --help lists the commands");
+        return fail(&e);
+    }
+    if (argc > 1 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0))
+        return help();
+    o.log_fd = STDERR_FILENO;
+    status = parse(argc, argv, command, &o, &e) == 0 ? main_command(command, &o) : fail(&e);
+    options_free(&o);
+    return status;
+}
+
+int main(int argc, char **argv)
+{
+    struct err e;
 
     if (pid1_is_init())
         main_pid1(argc, argv);
-    o.log_fd = STDERR_FILENO;
     fill_standard_descriptors();
     /* A reader that left and a file size limit are errors of a write, which says so. */
     signal(SIGPIPE, SIG_IGN);
@@ -312,17 +431,7 @@ int main(int argc, char **argv)
         return help();
     if (strcmp(argv[1], "--version") == 0)
         return version();
-    for (i = 0; i < COMMANDS_N; i++)
-        if (strcmp(argv[1], commands[i].name) == 0)
-            break;
-    if (i == COMMANDS_N) {
-        err_set(&e, STATUS_USAGE, "unknown command %s", argv[1]);
-        err_hint(&e, "vmm --help lists the commands");
-        return fail(&e);
-    }
-    if (argc > 2 && (strcmp(argv[2], "--help") == 0 || strcmp(argv[2], "-h") == 0))
-        return help();
-    status = parse(argc - 1, argv + 1, i, &o, &e) == 0 ? main_command(i, &o) : fail(&e);
-    options_free(&o);
-    return status;
+    if (argv[1][0] == '-')
+        find_standalone(argc, argv);
+    return run_command(argc - 1, argv + 1);
 }

@@ -5,34 +5,16 @@
  */
 #include "boot/elf.h"
 
-#include <assert.h>
 #include <elf.h>
 #include <inttypes.h>
 #include <string.h>
 
 #include "boot/elf_file.h"
+#include "mem/assert.h"
 #include "mem/bytes.h"
 #include "mem/num.h"
 
 #define ADDRESSES_32 ((uint64_t)1 << 32) /* end of a 32-bit address space */
-
-/* The file's header, of either class. */
-struct header {
-    uint64_t entry, phoff, shoff;
-    unsigned type, machine, version;
-    unsigned ehsize, phentsize, phnum, shentsize, shnum;
-};
-
-/* A program header, of either class. */
-struct phdr {
-    uint32_t type;
-    uint64_t off, vaddr, paddr, file_len, mem_len, align;
-};
-
-struct note {
-    uint32_t type, desc_len;
-    const uint8_t *desc;
-};
 
 /* What the program headers seen so far had, beyond what elf_image keeps. */
 struct found {
@@ -68,12 +50,12 @@ static int ident_decode(struct elf_file *f, struct err *e)
 }
 
 /* Both classes have the same fields in the same order around three words. */
-static struct header header_decode(const struct elf_file *f)
+static struct elf_header header_decode(const struct elf_file *f)
 {
     const size_t words = 24;
     const uint8_t *tail = f->bytes + words + 3 * f->word_len + 4; /* behind e_flags */
 
-    return (struct header){
+    return (struct elf_header){
         .type = load_le16(f->bytes + 16),
         .machine = load_le16(f->bytes + 18),
         .version = load_le32(f->bytes + 20),
@@ -85,15 +67,16 @@ static struct header header_decode(const struct elf_file *f)
         .phnum = load_le16(tail + 4),
         .shentsize = load_le16(tail + 6),
         .shnum = load_le16(tail + 8),
+        .shstrndx = load_le16(tail + 10),
     };
 }
 
 /* p_flags sits behind p_type in one class and before p_align in the other; the words keep their order. */
-static struct phdr phdr_decode(const struct elf_file *f, uint64_t off)
+struct elf_phdr elf_phdr(const struct elf_file *f, uint64_t off)
 {
     const size_t n = f->word_len;
 
-    return (struct phdr){
+    return (struct elf_phdr){
         .type = load_le32(f->bytes + off),
         .off = elf_word(f, off + n),
         .vaddr = elf_word(f, off + 2 * n),
@@ -116,7 +99,7 @@ static const char *machine_name(unsigned machine)
     }
 }
 
-static int machine_check(const struct elf_file *f, const struct header *h, struct err *e)
+static int machine_check(const struct elf_file *f, const struct elf_header *h, struct err *e)
 {
     if (h->machine != EM_386 && h->machine != EM_X86_64)
         return elf_refuse(f, e, "built for %s (machine %u, wanted %u for i386 or %u for x86-64)",
@@ -127,7 +110,7 @@ static int machine_check(const struct elf_file *f, const struct header *h, struc
     return 0;
 }
 
-static int header_check(const struct elf_file *f, const struct header *h, struct err *e)
+static int header_check(const struct elf_file *f, const struct elf_header *h, struct err *e)
 {
     const unsigned header_len = f->wide ? sizeof(Elf64_Ehdr) : sizeof(Elf32_Ehdr);
     const unsigned phdr_len = f->wide ? sizeof(Elf64_Phdr) : sizeof(Elf32_Phdr);
@@ -163,7 +146,7 @@ static int header_check(const struct elf_file *f, const struct header *h, struct
 }
 
 /* `n` is the program header's number. */
-static int segment_check(const struct elf_file *f, unsigned n, const struct phdr *p, struct err *e)
+static int segment_check(const struct elf_file *f, unsigned n, const struct elf_phdr *p, struct err *e)
 {
     uint64_t end;
 
@@ -193,7 +176,8 @@ static int segment_check(const struct elf_file *f, unsigned n, const struct phdr
 }
 
 /* Insert in order of address: the file's order means nothing. */
-static int segment_add(const struct elf_file *f, struct elf_image *out, const struct phdr *p, struct err *e)
+static int segment_add(const struct elf_file *f, struct elf_image *out, const struct elf_phdr *p,
+                       struct err *e)
 {
     unsigned i;
 
@@ -237,14 +221,14 @@ static int segments_finish(const struct elf_file *f, struct elf_image *out, stru
     return 0;
 }
 
-static bool note_is_from(const uint8_t *name, uint32_t name_len, const char *owner)
+bool elf_note_is_from(const struct elf_note *note, const char *owner)
 {
     size_t owner_len = strlen(owner) + 1;
 
-    return name_len == owner_len && memcmp(name, owner, owner_len) == 0;
+    return note->name_len == owner_len && memcmp(note->name, owner, owner_len) == 0;
 }
 
-static int vmm_note_take(const struct elf_file *f, const struct note *note, struct elf_image *out,
+static int vmm_note_take(const struct elf_file *f, const struct elf_note *note, struct elf_image *out,
                          struct found *found, struct err *e)
 {
     uint32_t flags;
@@ -267,7 +251,7 @@ static int vmm_note_take(const struct elf_file *f, const struct note *note, stru
     return 0;
 }
 
-static int hyperlight_note_take(const struct elf_file *f, const struct note *note, struct elf_image *out,
+static int hyperlight_note_take(const struct elf_file *f, const struct elf_note *note, struct elf_image *out,
                                 struct err *e)
 {
     uint32_t i;
@@ -288,45 +272,59 @@ static int hyperlight_note_take(const struct elf_file *f, const struct note *not
 }
 
 /*
- * Walk the notes of one program header. Sums stay far below 2^64: an offset is
- * less than the length of a buffer that exists, and the two lengths have 32 bits.
+ * Sums stay far below 2^64: an offset is less than the length of a buffer that
+ * exists, and the two lengths have 32 bits.
  */
-static int notes_take(const struct elf_file *f, const struct phdr *p, struct elf_image *out,
-                      struct found *found, struct err *e)
+int elf_note_next(const struct elf_file *f, const struct elf_phdr *p, uint64_t *off, struct elf_note *out,
+                  struct err *e)
 {
     const uint64_t pad = p->align == 8 ? 7 : 3; /* everybody else's p_align means 4 */
-    uint64_t off = 0, desc_off;
+    struct elf_note note;
+    const uint8_t *at;
+    uint64_t desc_off;
 
     if (!num_fits(p->off, p->file_len, f->len))
         return elf_refuse(f, e,
                           "notes are outside the file (%" PRIu64 " bytes at 0x%" PRIx64 ", file has %" PRIu64
                           " bytes): truncated?",
                           p->file_len, p->off, f->len);
-    while (off < p->file_len && p->file_len - off >= sizeof(Elf32_Nhdr)) {
-        const uint8_t *at = f->bytes + p->off + off;
-        const uint8_t *name = at + sizeof(Elf32_Nhdr);
-        uint32_t name_len = load_le32(at);
-        struct note note = {.desc_len = load_le32(at + 4), .type = load_le32(at + 8)};
+    if (*off >= p->file_len || p->file_len - *off < sizeof(Elf32_Nhdr))
+        return 0;
+    at = f->bytes + p->off + *off;
+    note = (struct elf_note){.name = at + sizeof(Elf32_Nhdr),
+                             .name_len = load_le32(at),
+                             .desc_len = load_le32(at + 4),
+                             .type = load_le32(at + 8)};
+    desc_off = (*off + sizeof(Elf32_Nhdr) + note.name_len + pad) & ~pad;
+    if (!num_fits(desc_off, note.desc_len, p->file_len))
+        return elf_refuse(f, e,
+                          "note ends outside its segment (name %" PRIu32 " and %" PRIu32
+                          " bytes at 0x%" PRIx64 " of 0x%" PRIx64 ")",
+                          note.name_len, note.desc_len, *off, p->file_len);
+    note.desc = f->bytes + p->off + desc_off;
+    *off = (desc_off + note.desc_len + pad) & ~pad;
+    *out = note;
+    return 1;
+}
 
-        desc_off = (off + sizeof(Elf32_Nhdr) + name_len + pad) & ~pad;
-        if (!num_fits(desc_off, note.desc_len, p->file_len))
-            return elf_refuse(f, e,
-                              "note ends outside its segment (name %" PRIu32 " and %" PRIu32
-                              " bytes at 0x%" PRIx64 " of 0x%" PRIx64 ")",
-                              name_len, note.desc_len, off, p->file_len);
-        note.desc = f->bytes + p->off + desc_off;
-        if (note_is_from(name, name_len, ELF_NOTE_VMM_NAME) && vmm_note_take(f, &note, out, found, e) != 0)
+static int notes_take(const struct elf_file *f, const struct elf_phdr *p, struct elf_image *out,
+                      struct found *found, struct err *e)
+{
+    struct elf_note note = {0};
+    uint64_t off = 0;
+    int more;
+
+    while ((more = elf_note_next(f, p, &off, &note, e)) > 0) {
+        if (elf_note_is_from(&note, ELF_NOTE_VMM_NAME) && vmm_note_take(f, &note, out, found, e) != 0)
             return -1;
-        if (note_is_from(name, name_len, ELF_NOTE_HYPERLIGHT_NAME) &&
-            hyperlight_note_take(f, &note, out, e) != 0)
+        if (elf_note_is_from(&note, ELF_NOTE_HYPERLIGHT_NAME) && hyperlight_note_take(f, &note, out, e) != 0)
             return -1;
-        off = (desc_off + note.desc_len + pad) & ~pad;
     }
-    return 0;
+    return more;
 }
 
 /* Program header number `n`. */
-static int phdr_take(const struct elf_file *f, unsigned n, const struct phdr *p, struct elf_image *out,
+static int phdr_take(const struct elf_file *f, unsigned n, const struct elf_phdr *p, struct elf_image *out,
                      struct found *found, struct err *e)
 {
     switch (p->type) {
@@ -352,24 +350,34 @@ static int phdr_take(const struct elf_file *f, unsigned n, const struct phdr *p,
     }
 }
 
+int elf_open(struct elf_file *f, struct elf_header *out, struct err *e)
+{
+    struct elf_header h;
+
+    if (ident_decode(f, e) != 0)
+        return -1;
+    h = header_decode(f);
+    if (header_check(f, &h, e) != 0)
+        return -1;
+    *out = h;
+    return 0;
+}
+
 int elf_parse(const uint8_t *file, uint64_t file_len, const char *name, struct elf_image *out, struct err *e)
 {
     struct elf_file f = {.bytes = file, .len = file_len, .name = name};
     struct elf_image elf = {.paddr_is_vaddr = true};
     struct found found = {0};
-    struct header h;
+    struct elf_header h;
     unsigned i;
 
-    if (ident_decode(&f, e) != 0)
-        return -1;
-    h = header_decode(&f);
-    if (header_check(&f, &h, e) != 0)
+    if (elf_open(&f, &h, e) != 0)
         return -1;
     elf.machine = f.wide ? ELF_X86_64 : ELF_I386;
     elf.pie = h.type == ET_DYN;
     elf.entry = h.entry;
     for (i = 0; i < h.phnum; i++) {
-        struct phdr p = phdr_decode(&f, h.phoff + (uint64_t)i * h.phentsize);
+        struct elf_phdr p = elf_phdr(&f, h.phoff + (uint64_t)i * h.phentsize);
 
         if (phdr_take(&f, i, &p, &elf, &found, e) != 0)
             return -1;

@@ -2,9 +2,9 @@
 #include "boot/elf_file.h"
 
 #include <stdarg.h>
-#include <stdio.h>
 
 #include "mem/bytes.h"
+#include "mem/format.h"
 #include "mem/num.h"
 
 int elf_refuse(const struct elf_file *f, struct err *e, const char *fmt, ...)
@@ -13,7 +13,7 @@ int elf_refuse(const struct elf_file *f, struct err *e, const char *fmt, ...)
     va_list ap;
 
     va_start(ap, fmt);
-    vsnprintf(text, sizeof(text), fmt, ap);
+    format_text_v(text, sizeof(text), fmt, ap);
     va_end(ap);
     return err_set(e, STATUS_IMAGE, "%s: %s", f->name, text);
 }

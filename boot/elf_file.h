@@ -1,7 +1,8 @@
 /*
- * What elf.c and elf_reloc.c share: the file being decoded, and where in it or
- * in the guest an address lies; and what elf_reloc.c does for elf.c. For these
- * two only; others include boot/elf.h.
+ * What the readers of ELF files share: elf.c and elf_reloc.c for guests of the
+ * ABI, the loaders of bare kernels with rules of their own. The file being
+ * decoded, its headers and notes, where in it or in the guest an address lies;
+ * and what elf_reloc.c does for elf.c. Others include boot/elf.h.
  */
 #ifndef BOOT_ELF_FILE_H
 #define BOOT_ELF_FILE_H
@@ -21,9 +22,48 @@ struct elf_file {
     size_t word_len; /* 8 or 4 */
 };
 
+/* The file's header, of either class. */
+struct elf_header {
+    uint64_t entry, phoff, shoff;
+    unsigned type, machine, version;
+    unsigned ehsize, phentsize, phnum, shentsize, shnum, shstrndx;
+};
+
+/* A program header, of either class. */
+struct elf_phdr {
+    uint32_t type;
+    uint64_t off, vaddr, paddr, file_len, mem_len, align;
+};
+
+/* Both name and desc are inside the file. */
+struct elf_note {
+    uint32_t type, name_len, desc_len;
+    const uint8_t *name, *desc;
+};
+
 /* err_set of STATUS_IMAGE with the file's name in front; returns -1. */
 int elf_refuse(const struct elf_file *f, struct err *e, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
+
+/*
+ * Decode and check the header of f->bytes and fill in the rest of *f: an
+ * executable for i386 or x86-64 in the class of that machine, whose program
+ * headers (at most ELF_HEADERS_MAX) and section headers are inside the file.
+ */
+int elf_open(struct elf_file *f, struct elf_header *out, struct err *e);
+
+/* The program header at file offset `off`, all of which must be inside the file. Nothing in it is checked. */
+struct elf_phdr elf_phdr(const struct elf_file *f, uint64_t off);
+
+/*
+ * The note at *off, 0 for the first, of a PT_NOTE, and *off moved behind it.
+ * 1; 0 when there is no further one; -1 when it is not inside segment and file.
+ */
+int elf_note_next(const struct elf_file *f, const struct elf_phdr *p, uint64_t *off, struct elf_note *out,
+                  struct err *e);
+
+/* Whether the note's name is `owner` with its NUL. */
+bool elf_note_is_from(const struct elf_note *note, const char *owner);
 
 /* The word at file offset `off`, zero-extended. All of it must be inside the file. */
 uint64_t elf_word(const struct elf_file *f, uint64_t off);

@@ -1,8 +1,8 @@
 /* Writing the head of a snapshot file. See snapdecode.h; the bytes are told in snapformat.h. */
-#include <assert.h>
 #include <string.h>
 
 #include "boot/snapdecode.h"
+#include "mem/assert.h"
 #include "mem/bytes.h"
 #include "mem/crc32c.h"
 #include "mem/num.h"

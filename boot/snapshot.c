@@ -1,9 +1,14 @@
 /* Ownership of a guest at rest. See snapshot.h. */
 #include "boot/snapshot.h"
 
+#include <unistd.h>
+
 void snapshot_free(struct snapshot *s)
 {
     region_unmap(&s->memory);
     region_unmap(&s->tables);
     region_unmap(&s->placed);
+    if (s->from_file)
+        close(s->file_fd);
+    s->from_file = false;
 }

@@ -33,6 +33,11 @@ struct snapshot {
     struct region placed; /* sealed; pages that several leaves share writably, len 0 if there are none */
     uint64_t generation;
 
+    /* One from a file: who wrote that is to blame for values that the host refuses. */
+    bool from_file;
+    int file_fd;         /* open as long as this */
+    uint64_t memory_off; /* of `memory` in it */
+
     struct cpu_sregs sregs;
     struct cpu_msr msrs[SNAPSHOT_MSRS_MAX];
     unsigned msrs_n;

@@ -42,4 +42,8 @@
 #define RESET_RIP     0xfff0u
 #define RESET_CS_BASE 0xffff0000u
 
+/* IA32_APIC_BASE after a reset: the bootstrap processor's, enabled, at its usual page (SDM 3A, "Local APIC
+ * Status and Location"). */
+#define APIC_BASE_RESET 0xfee00900u
+
 #endif

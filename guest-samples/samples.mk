@@ -23,6 +23,10 @@ samples_dir := $(B)/samples
 samples := $(foreach n,$(sample_names),$(foreach k,$(call kinds_of,$(n)),$(samples_dir)/$(n)-$(k).elf)) \
 	$(samples_dir)/hello-fixed-amd64.elf $(if $(I686_GUEST),$(samples_dir)/hello-pie-i686.elf)
 
+# Kernels that know nothing of the guest ABI.
+bare_names := bare_hello bare_end bare_echo bare_io bare_timer bare_flood
+samples += $(if $(I686_GUEST),$(bare_names:%=$(samples_dir)/%.elf) $(samples_dir)/microvm_hello.elf)
+
 samples: $(samples)
 
 # Kernel-mode SSE and x87 are not for guests: some KVMs cannot emulate them, and i686 starts without.
@@ -57,5 +61,18 @@ $(eval $(call sample_rule,i686,-m32,fixed,i686,))
 $(eval $(call sample_rule,i686-identity,-m32,fixed,i686,guest-samples/note_identity.S))
 $(eval $(call sample_rule,fixed-amd64,-m64,fixed,amd64,))
 $(eval $(call sample_rule,pie-i686,-m32,pie,i686,))
+
+
+bare_ldflags := -m32 -no-pie -nostdlib -static -Wl,--build-id=none -Wl,-z,norelro -Wl,-z,max-page-size=4096 \
+	-Wl,-z,noexecstack -Wl,--no-warn-rwx-segments
+
+$(samples_dir)/bare_%.elf: guest-samples/bare_%.c $(addprefix guest-samples/,bare_start.S bare.c bare.h bare.ld samples.mk)
+	@mkdir -p $(@D)
+	$(guest_cc) -m32 $(guest_cflags) -fno-pie $(bare_ldflags) -Wl,-T,guest-samples/bare.ld -o $@ \
+		guest-samples/bare_start.S guest-samples/bare.c $<
+
+$(samples_dir)/microvm_%.elf: guest-samples/microvm_%.S guest-samples/microvm.ld guest-samples/samples.mk
+	@mkdir -p $(@D)
+	$(guest_cc) $(bare_ldflags) -Wl,-T,guest-samples/microvm.ld -o $@ $<
 
 .PHONY: samples

@@ -1,10 +1,10 @@
 /* Calls into a guest. See call.h. */
 #include "hv/call.h"
 
-#include <assert.h>
 #include <inttypes.h>
 
 #include "hv/serve.h"
+#include "mem/assert.h"
 
 static int push_call(struct vm *vm, const struct msg_call *call, struct err *e)
 {

@@ -48,11 +48,14 @@ static int read_roots(struct vm *vm, uint64_t cr3, struct roots *out, struct err
     bool found = false;
 
     memcpy(page, vm_scratch(vm, layout_top_off(&vm->snap->plan, SCRATCH_HOST_PAGE)), sizeof(page));
-    r.n = load_le32(page + HOST_PAGE_ROOTS_N);
-    if (load_le64(page + HOST_PAGE_ROOTS_MAGIC) != HOST_PAGE_ROOTS_VALUE || r.n == 0) {
+    if (load_le64(page + HOST_PAGE_ROOTS_MAGIC) != HOST_PAGE_ROOTS_VALUE) {
         *out = (struct roots){.gpa = {gpa_make(cr3)}, .n = 1};
         return 0;
     }
+    r.n = load_le32(page + HOST_PAGE_ROOTS_N);
+    /* No guest has no root: whoever has CR3 alone leaves the mark out. */
+    if (r.n == 0)
+        return bad_list(e, "no roots", r.n);
     if (r.n > HOST_PAGE_ROOTS_MAX)
         return bad_list(e, "too many roots", r.n);
     r.active = load_le32(page + HOST_PAGE_ROOT_ACTIVE);

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "hv/host.h"
+#include "hv/ktimer.h"
 
 #define CHUNK_LEN ((size_t)64 << 10)
 #define KEPT_LEN  ((size_t)1 << 20) /* a buffer that had to grow larger for once is given back */
@@ -45,10 +46,9 @@ static void on_watch(int sig)
 
 int client_open(struct client *c, struct stop *stop, struct err *e)
 {
-    struct sigevent ev = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGIO};
     struct sigaction sa = {.sa_handler = on_watch, .sa_flags = SA_RESTART};
 
-    if (timer_create(CLOCK_MONOTONIC, &ev, &c->watch) != 0) {
+    if (ktimer_create(SIGIO, &c->watch) != 0) {
         int errnum = errno;
 
         return err_set_errno(e, STATUS_HOST, errnum, "host: cannot create a timer");
@@ -65,7 +65,7 @@ int client_open(struct client *c, struct stop *stop, struct err *e)
 
 void client_close(struct client *c)
 {
-    timer_delete(c->watch);
+    ktimer_delete(c->watch);
     sigaction(SIGIO, &c->old_action, NULL);
     free(c->s);
     c->s = NULL;
@@ -73,10 +73,9 @@ void client_close(struct client *c)
 
 void client_watch(struct client *c, bool on)
 {
-    const struct timespec every = {.tv_nsec = on ? WATCH_NS : 0};
-    const struct itimerspec t = {.it_value = every, .it_interval = every};
+    uint64_t every = on ? WATCH_NS : 0;
 
-    timer_settime(c->watch, 0, &t, NULL);
+    ktimer_set(c->watch, every, every);
 }
 
 bool client_is_gone(void)

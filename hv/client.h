@@ -8,7 +8,6 @@
 #include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
-#include <time.h>
 
 #include "hv/stop.h"
 #include "mem/error.h"
@@ -22,7 +21,7 @@ struct client {
     size_t at, seen, len, cap;
     bool ended;
     bool skipping; /* the rest of a line that is too long */
-    timer_t watch;
+    int watch;     /* hv/ktimer.h */
     struct sigaction old_action;
 };
 

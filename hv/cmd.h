@@ -31,6 +31,24 @@ int cmd_restore(const struct options *o, struct outcome *out, struct text *calls
 int cmd_serve(const struct options *o, enum status *status, struct err *e);
 
 /*
+ * Run the tests of the batch o->image, o->jobs at a time. Their results go to
+ * descriptor 1 as TAP, in the order of the file; what runs to o->log_fd, if that
+ * is a terminal. `report` receives one JSON object; *status is what vmm ends with.
+ * `run` runs a command line of vmm, words[0] being the command, and returns its
+ * status. It is called in forked children, where 1 is returned: all there is left to do
+ * is to end with *status.
+ */
+typedef int batch_run(int words_n, char **words);
+int cmd_batch(const struct options *o, batch_run *run, struct text *report, enum status *status,
+              struct err *e);
+
+/*
+ * Write an initramfs to o->output: this program as /init, the o->kmods, the
+ * files o->operands, and what to do with them (PID1_ARGS).
+ */
+int cmd_pack(const struct options *o, struct err *e);
+
+/*
  * Try each kind of guest of this binary on this host. `out` receives the
  * answer for a person, or as JSON. STATUS_OK when all can run, else STATUS_UNSUPPORTED.
  */

@@ -2,6 +2,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "hv/bare_load.h"
 #include "hv/cmd.h"
 #include "hv/cmd_inspect_snapshot.h"
 #include "hv/counter.h"
@@ -110,16 +111,16 @@ static void add_json(const struct options *o, const struct guest_kind *k, const 
     text_add(out, "]}\n");
 }
 
-int cmd_inspect(const struct options *o, struct text *out, struct err *e)
+static int inspect_image(const struct options *o, const struct load *l, struct text *out, struct err *e)
 {
     const struct guest_kind *kind;
     struct elf_image elf;
     struct layout plan;
     uint64_t max;
 
-    if (snapfile_is(o->image))
-        return inspect_snapshot(o, out, e);
-    if (load_plan(o, &elf, &kind, &plan, e) != 0)
+    if (l->bare)
+        return bare_inspect(o, l, out, e);
+    if (load_plan(o, l, &elf, &kind, &plan, e) != 0)
         return -1;
     max = layout_scratch_max(plan.rules, &plan.sizes);
     if (o->json)
@@ -127,4 +128,18 @@ int cmd_inspect(const struct options *o, struct text *out, struct err *e)
     else
         add_text(o, kind, &elf, &plan, max, out);
     return 0;
+}
+
+int cmd_inspect(const struct options *o, struct text *out, struct err *e)
+{
+    struct load l;
+    int result;
+
+    if (snapfile_is(o->image))
+        return inspect_snapshot(o, out, e);
+    if (load_image(o, &l, e) != 0)
+        return -1;
+    result = inspect_image(o, &l, out, e);
+    load_free(&l);
+    return result;
 }

@@ -204,6 +204,9 @@ int inspect_snapshot(const struct options *o, struct text *out, struct err *e)
     if (snapfile_read(o->image, o->verify, &s, &info, e) != 0)
         return -1;
     m.plan = &s.plan;
+    /* Tables may lie among the pages, which are the file. */
+    if (snapfile_guard(&s, o->image, e) != 0)
+        goto out;
     m.runs = calloc(RUNS_MAX, sizeof(*m.runs));
     if (m.runs == NULL) {
         err_set_errno(e, STATUS_HOST, ENOMEM, "host memory: mappings");

@@ -4,6 +4,7 @@
 #include "hv/cmd.h"
 #include "hv/copies.h"
 #include "hv/core.h"
+#include "hv/progress.h"
 #include "hv/session.h"
 #include "hv/snapfile.h"
 
@@ -17,12 +18,15 @@ static int run_rounds(const struct options *o, const struct snapshot *snap, stru
 
     if (session_open(&s, o, snap, o->repeat > 1, e) != 0)
         return -1;
+    if (o->repeat > 1)
+        progress_begin("restore", o->repeat);
     for (i = 0; i < o->repeat && result == 0 && (i == 0 || out->reason == REASON_ENDED); i++) {
         /* The report has the last round's results. */
         calls->len = 0;
         result = session_start(&s, out, e);
         if (result == 0)
             result = session_call_all(&s, out, calls, e);
+        progress_step(i + 1);
         exits_n += out->exits_n;
         ran_ns += out->ran_ns;
     }

@@ -1,6 +1,7 @@
 /* vmm run: image to outcome, init and then the calls. */
 #include <stddef.h>
 
+#include "hv/bare_load.h"
 #include "hv/cmd.h"
 #include "hv/core.h"
 #include "hv/load.h"
@@ -21,16 +22,31 @@ static int run_snapshot(const struct options *o, const struct snapshot *snap, st
     return result;
 }
 
-int cmd_run(const struct options *o, struct outcome *out, struct text *calls, struct err *e)
+static int run_image(const struct options *o, const struct load *l, struct outcome *out, struct text *calls,
+                     struct err *e)
 {
     struct snapshot snap;
     int result;
 
-    if (o->core != NULL && core_check_path(o->core, e) != 0)
-        return -1;
-    if (load_snapshot(o, &snap, e) != 0)
+    if (l->bare)
+        return bare_run_image(o, l, out, e);
+    if (load_snapshot(o, l, &snap, e) != 0)
         return -1;
     result = run_snapshot(o, &snap, out, calls, e);
     snapshot_free(&snap);
+    return result;
+}
+
+int cmd_run(const struct options *o, struct outcome *out, struct text *calls, struct err *e)
+{
+    struct load l;
+    int result;
+
+    if (o->core != NULL && core_check_path(o->core, e) != 0)
+        return -1;
+    if (load_image(o, &l, e) != 0)
+        return -1;
+    result = run_image(o, &l, out, calls, e);
+    load_free(&l);
     return result;
 }

@@ -81,6 +81,9 @@ static void add_outcome(struct text *t, const struct outcome *out)
     case REASON_UNSUPPORTED: add_failure(t, "unsupported", &out->why); break;
     case REASON_ENDED:
     case REASON_CALL_ERROR:
+    case REASON_RESET:
+    case REASON_EXPECTED:
+    case REASON_UNEXPECTED:
     case REASON_COPIES:
     case REASON_ERROR: add_failure(t, "error", &out->why); break;
     }

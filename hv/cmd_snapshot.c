@@ -37,13 +37,20 @@ static int run_and_save(const struct options *o, const struct snapshot *snap, st
 int cmd_snapshot(const struct options *o, struct outcome *out, struct text *calls, struct err *e)
 {
     struct snapshot snap;
-    int result;
+    struct load l;
+    int result = -1;
 
     if (o->output == NULL)
         return err_set(e, STATUS_USAGE, "snapshot: no -o FILE given");
-    if (load_snapshot(o, &snap, e) != 0)
+    if (load_image(o, &l, e) != 0)
         return -1;
-    result = run_and_save(o, &snap, out, calls, e);
-    snapshot_free(&snap);
+    if (l.bare)
+        err_set(e, STATUS_USAGE, "%s: a bare kernel cannot be saved (%s)", o->image,
+                bare_format_name(l.format));
+    else if (load_snapshot(o, &l, &snap, e) == 0) {
+        result = run_and_save(o, &snap, out, calls, e);
+        snapshot_free(&snap);
+    }
+    load_free(&l);
     return result;
 }

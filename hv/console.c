@@ -6,11 +6,15 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "hv/expect.h"
+#include "hv/progress.h"
+
 void console_init(struct console *c, int fd, struct stop *stop)
 {
     c->fd = fd;
     c->stop = stop;
     c->gathered = NULL;
+    c->expect = NULL;
     c->n = 0;
 }
 
@@ -40,6 +44,7 @@ int console_flush(struct console *c, struct err *e)
         gather(c);
         return 0;
     }
+    progress_make_room(c->fd, c->bytes, c->n);
     while (done < c->n && result == 0) {
         ssize_t n = write(c->fd, c->bytes + done, c->n - done);
 
@@ -94,6 +99,8 @@ int console_put(struct console *c, uint32_t scalar, struct err *e)
     uint8_t bytes[4];
     size_t n = encode_utf8(scalar, bytes);
 
+    if (c->expect != NULL)
+        expect_feed(c->expect, bytes, n);
     if (c->n + n > CONSOLE_BUFFER_LEN) {
         int result = console_flush(c, e);
 

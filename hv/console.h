@@ -16,17 +16,20 @@
 
 #define CONSOLE_BUFFER_LEN 4096
 
+struct expect;
+
 struct console {
     int fd;
     struct stop *stop;
     struct text *gathered; /* NULL: it goes to fd */
     size_t gathered_max;
-    bool cut; /* there was more than gathered_max */
+    bool cut;              /* there was more than gathered_max */
+    struct expect *expect; /* sees every byte that is emitted; NULL = nobody does */
     size_t n;
     uint8_t bytes[CONSOLE_BUFFER_LEN];
 };
 
-/* Write to `fd`, which stays the caller's; `stop` schedules the ticks and may end a wait. */
+/* Write to `fd`, which stays the caller's; `stop` schedules the ticks and may end a wait. Nobody else looks. */
 void console_init(struct console *c, int fd, struct stop *stop);
 
 /*

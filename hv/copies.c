@@ -9,6 +9,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "hv/progress.h"
+
 #define STOP_SIGNALS_N 3
 
 static const int stop_signals[STOP_SIGNALS_N] = {SIGINT, SIGTERM, SIGHUP};
@@ -92,13 +94,15 @@ int copies_run(uint64_t n, uint64_t jobs, struct copies *out, struct err *e)
     for (i = 0; i < STOP_SIGNALS_N; i++)
         sigaddset(&stops, stop_signals[i]);
     sigprocmask(SIG_BLOCK, &stops, &old);
+    progress_begin("copies", n);
     while ((begun < n && stopped == 0 && result == 0) || any(pids, jobs)) {
         slot = begun < n && stopped == 0 && result == 0 ? free_slot(pids, jobs) : NULL;
         if (slot == NULL) {
             wait_one(&c, pids, jobs, &stops, &stopped);
+            progress_step(c.done_n);
             continue;
         }
-        *slot = fork();
+        *slot = _Fork(); /* there are no threads, whose locks fork would look after */
         if (*slot < 0) {
             int errnum = errno;
 
@@ -106,6 +110,7 @@ int copies_run(uint64_t n, uint64_t jobs, struct copies *out, struct err *e)
             result = err_set_errno(e, STATUS_HOST, errnum, "copies: cannot start number %" PRIu64, begun + 1);
         } else if (*slot == 0) {
             become_copy(&old);
+            progress_copied();
             free(pids);
             out->child = true;
             return 0;

@@ -5,7 +5,6 @@
  */
 #include "hv/core.h"
 
-#include <assert.h>
 #include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -17,7 +16,9 @@
 #include <unistd.h>
 
 #include "boot/x86.h"
+#include "mem/assert.h"
 #include "mem/bytes.h"
+#include "mem/format.h"
 #include "mem/num.h"
 #include "paging/walk.h"
 
@@ -389,8 +390,8 @@ static void put_vmm_note(struct fields *f, const struct core *c, const struct cp
     char text[256] = "";
     size_t len;
 
-    snprintf(text, sizeof(text), "%s%s%s", c->by, c->cut != NULL ? "; cut short: " : "",
-             c->cut != NULL ? c->cut : "");
+    format_text(text, sizeof(text), "%s%s%s", c->by, c->cut != NULL ? "; cut short: " : "",
+                c->cut != NULL ? c->cut : "");
     len = (strlen(text) + 4) & ~(size_t)3;
     put_note_head(f, "VMM", CORE_NOTE, CORE_NOTE_TEXT + len);
     put_32(f, CORE_NOTE_VERSION);
@@ -510,7 +511,7 @@ static int make_neighbour(const char *path, const char *name, char out[PATH_MAX]
     const char *slash = strrchr(path, '/');
     int folder_len = slash != NULL ? (int)(slash + 1 - path) : 0;
 
-    if (strlen(path) >= PATH_MAX || snprintf(out, PATH_MAX, "%.*s%s", folder_len, path, name) >= PATH_MAX)
+    if (strlen(path) >= PATH_MAX || format_text(out, PATH_MAX, "%.*s%s", folder_len, path, name) >= PATH_MAX)
         return refuse_path(path, ENAMETOOLONG, e);
     return 0;
 }

@@ -2,8 +2,8 @@
 #include "hv/exit.h"
 
 #include <inttypes.h>
-#include <stdio.h>
 
+#include "mem/format.h"
 #include "mem/guest_abi.h"
 
 static enum action judge_out(const struct exit *x, bool irqchip)
@@ -63,33 +63,36 @@ void exit_describe(const struct exit *x, unsigned digits, char *text, size_t len
 
     switch (x->kind) {
     case EXIT_OUT:
-        snprintf(text, len, "out port 0x%x (%u), %u byte%s, value 0x%" PRIx32 "%s", x->port, x->port,
-                 x->width, plural(x->width), x->value, x->count != 1 ? ", string instruction" : "");
+        format_text(text, len, "out port 0x%x (%u), %u byte%s, value 0x%" PRIx32 "%s", x->port, x->port,
+                    x->width, plural(x->width), x->value, x->count != 1 ? ", string instruction" : "");
         break;
     case EXIT_IN:
-        snprintf(text, len, "in port 0x%x (%u), %u byte%s", x->port, x->port, x->width, plural(x->width));
+        format_text(text, len, "in port 0x%x (%u), %u byte%s", x->port, x->port, x->width, plural(x->width));
         break;
     case EXIT_MMIO_READ:
-        snprintf(text, len, "read of %u byte%s at physical 0x%0*" PRIx64 ", where there is no memory",
-                 x->width, plural(x->width), w, x->gpa);
+        format_text(text, len, "read of %u byte%s at physical 0x%0*" PRIx64 ", where there is no memory",
+                    x->width, plural(x->width), w, x->gpa);
         break;
     case EXIT_MMIO_WRITE:
-        snprintf(text, len,
-                 "write of %u byte%s at physical 0x%0*" PRIx64
-                 ", where there is no memory or it is read-only",
-                 x->width, plural(x->width), w, x->gpa);
+        format_text(text, len,
+                    "write of %u byte%s at physical 0x%0*" PRIx64
+                    ", where there is no memory or it is read-only",
+                    x->width, plural(x->width), w, x->gpa);
         break;
-    case EXIT_HLT: snprintf(text, len, "hlt"); break;
-    case EXIT_SHUTDOWN: snprintf(text, len, "triple fault"); break;
+    case EXIT_HLT: format_text(text, len, "hlt"); break;
+    case EXIT_SHUTDOWN: format_text(text, len, "triple fault"); break;
     case EXIT_FAIL_ENTRY:
-        snprintf(text, len, "the CPU refused to enter the guest (hardware reason 0x%" PRIx64 ")", x->reason);
+        format_text(text, len, "the CPU refused to enter the guest (hardware reason 0x%" PRIx64 ")",
+                    x->reason);
         break;
-    case EXIT_EMULATION: snprintf(text, len, "an instruction that KVM cannot emulate"); break;
+    case EXIT_EMULATION: format_text(text, len, "an instruction that KVM cannot emulate"); break;
     case EXIT_INTERNAL:
-        snprintf(text, len, "an internal error of KVM (suberror %" PRIu64 ")", x->reason);
+        format_text(text, len, "an internal error of KVM (suberror %" PRIu64 ")", x->reason);
         break;
-    case EXIT_INTERRUPTED: snprintf(text, len, "interrupted by a signal"); break;
+    case EXIT_INTERRUPTED: format_text(text, len, "interrupted by a signal"); break;
     case EXIT_OTHER:
-    case EXIT_KINDS_N: snprintf(text, len, "an exit unknown to vmm (number %" PRIu64 ")", x->reason); break;
+    case EXIT_KINDS_N:
+        format_text(text, len, "an exit unknown to vmm (number %" PRIu64 ")", x->reason);
+        break;
     }
 }

@@ -28,11 +28,12 @@ enum exit_kind {
 
 struct exit {
     enum exit_kind kind;
-    uint16_t port;    /* OUT, IN */
-    uint8_t width;    /* bytes of one access: port or MMIO */
-    uint32_t count;   /* accesses of a string instruction, else 1 */
-    uint32_t value;   /* OUT: zero-extended; MMIO_WRITE: the low 4 bytes */
-    uint64_t gpa;     /* MMIO */
+    uint16_t port;  /* OUT, IN */
+    uint8_t width;  /* bytes of one access: port or MMIO */
+    uint32_t count; /* accesses of a string instruction, else 1 */
+    uint32_t value; /* OUT: zero-extended; MMIO_WRITE: the low 4 bytes */
+    uint64_t gpa;   /* MMIO */
+    uint8_t *data; /* IN, OUT: count * width bytes, MMIO: width; what a read is to give. Until the next run */
     uint64_t reason;  /* FAIL_ENTRY: hardware reason; INTERNAL: suberror; OTHER: exit number */
     uint8_t insn_len; /* EMULATION: instruction bytes, 0 when KVM gave none */
     uint8_t insn[EXIT_INSN_MAX];

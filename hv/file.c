@@ -6,6 +6,7 @@
 #include <inttypes.h>
 #include <limits.h>
 #include <poll.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -86,13 +87,33 @@ void file_free(struct file *f)
     f->len = 0;
 }
 
-int file_open_report(const char *target, int *fd, struct err *e)
+int file_read_text(const char *path, uint64_t max, char **out, size_t *len, struct err *e)
 {
-    uint64_t n;
+    struct file f;
+    char *text;
+
+    if (file_read(path, max, &f, e) != 0)
+        return -1;
+    text = (char *)calloc(1, f.len + 1);
+    if (text == NULL) {
+        file_free(&f);
+        return err_set_errno(e, STATUS_HOST, ENOMEM, "host memory: %s", path);
+    }
+    if (f.len != 0)
+        memcpy(text, f.map.base, f.len);
+    *out = text;
+    *len = f.len;
+    file_free(&f);
+    return 0;
+}
+
+int file_open_output(const char *option, const char *target, int *fd, struct err *e)
+{
+    uint64_t n = STDOUT_FILENO;
     int opened;
 
-    if (strncmp(target, "fd:", 3) == 0) {
-        if (args_number("report", target + 3, INT_MAX, &n, e) != 0)
+    if (strncmp(target, "fd:", 3) == 0 || strcmp(target, "-") == 0) {
+        if (*target != '-' && args_number(option, target + 3, INT_MAX, &n, e) != 0)
             return -1;
         opened = fcntl((int)n, F_DUPFD_CLOEXEC, 3);
     } else {
@@ -101,7 +122,7 @@ int file_open_report(const char *target, int *fd, struct err *e)
     if (opened < 0) {
         int errnum = errno;
 
-        return err_set_errno(e, STATUS_HOST, errnum, "--report: cannot open %s", target);
+        return err_set_errno(e, STATUS_HOST, errnum, "--%s: cannot open %s", option, target);
     }
     *fd = opened;
     return 0;

@@ -2,6 +2,7 @@
 #ifndef HV_FILE_H
 #define HV_FILE_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 #include "mem/error.h"
@@ -20,12 +21,15 @@ struct file {
 int file_read(const char *path, uint64_t max, struct file *out, struct err *e);
 void file_free(struct file *f);
 
+/* The same, with a NUL behind it and as bytes to change; *out is the caller's to free. */
+int file_read_text(const char *path, uint64_t max, char **out, size_t *len, struct err *e);
+
 /*
- * Open a report's target, "fd:N" or a path that is created or emptied; *fd is
- * the caller's to close. STATUS_USAGE for a bad fd:N, STATUS_HOST when it
- * cannot be opened.
+ * Open what an option says to write to: "fd:N", "-" for standard output, or a
+ * path that is created or emptied; *fd is the caller's to close. STATUS_USAGE
+ * for a bad fd:N, STATUS_HOST when it cannot be opened.
  */
-int file_open_report(const char *target, int *fd, struct err *e);
+int file_open_output(const char *option, const char *target, int *fd, struct err *e);
 
 /* Write all of it, waiting for a slow reader. */
 int file_write_all(int fd, const char *name, const char *bytes, uint64_t len, struct err *e);

@@ -1,7 +1,6 @@
 /* Every call into KVM. See kvm.h for the contract. */
 #include "hv/kvm.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -13,16 +12,21 @@
 #include <unistd.h>
 
 #include "boot/x86.h"
+#include "mem/assert.h"
 #include "mem/bytes.h"
 #include "mem/layout.h"
 #include "mem/num.h"
 
-#define KVM_PATH         "/dev/kvm"
-#define CPUID_ENTRIES    256
-#define CPUID_FEATURES   0x00000001u
-#define CPUID_EXTENDED   0x00000007u
-#define CPUID_AMD        0x80000001u
-#define CPUID_ADDR_SIZES 0x80000008u
+#define KVM_PATH           "/dev/kvm"
+#define CPUID_ENTRIES      256
+#define CPUID_FEATURES     0x00000001u
+#define CPUID_EXTENDED     0x00000007u
+#define CPUID_CACHES       0x00000004u
+#define CPUID_TOPOLOGY     0x0000000bu
+#define CPUID_TOPOLOGY_V2  0x0000001fu
+#define CPUID_AMD          0x80000001u
+#define CPUID_ADDR_SIZES   0x80000008u
+#define CPUID_AMD_TOPOLOGY 0x8000001eu
 
 /* KVM re-enters the guest after 1,024 rounds of a string instruction, each of which may take a few exits. */
 #define FINISH_MAX 16384
@@ -99,6 +103,32 @@ static int call_failed(const char *name, int errnum, struct err *e)
     return err_set_errno(e, STATUS_HOST, errnum, "kvm: %s failed", name);
 }
 
+/*
+ * What KVM passes on from the CPU it happens to run on: how many there are and
+ * which one this is. The guest has one, number 0, and a local APIC only where
+ * there is an in-kernel one.
+ */
+static void fix_cpuid(struct kvm_cpuid_entry2 *c, const struct machine_options *opt)
+{
+    switch (c->function) {
+    case CPUID_FEATURES:
+        c->ebx = (c->ebx & 0xffffu) | 1u << 16;
+        c->edx &= ~(1u << 28 | 1u << 9);
+        c->edx |= opt->irqchip ? 1u << 9 : 0;
+        break;
+    case CPUID_CACHES: c->eax &= 0x3fffu; break;
+    case CPUID_TOPOLOGY:
+    case CPUID_TOPOLOGY_V2:
+    case CPUID_AMD_TOPOLOGY: c->eax = c->ebx = c->ecx = c->edx = 0; break;
+    case CPUID_AMD: c->ecx &= ~(1u << 22 | 1u << 1); break;
+    case CPUID_ADDR_SIZES:
+        c->eax = (c->eax & ~0xffu) | opt->phys_bits;
+        c->ecx = 0;
+        break;
+    default: break;
+    }
+}
+
 static int set_cpuid(struct machine *m, int kvm_fd, const struct machine_options *opt, struct err *e)
 {
     struct kvm_cpuid2 *cpuid;
@@ -122,8 +152,7 @@ static int set_cpuid(struct machine *m, int kvm_fd, const struct machine_options
                 c->edx &= ~cpuid_hidden[j].edx;
             }
         }
-        if (c->function == CPUID_ADDR_SIZES)
-            c->eax = (c->eax & ~0xffu) | opt->phys_bits;
+        fix_cpuid(c, opt);
     }
     if (ioctl(m->vcpu_fd, KVM_SET_CPUID2, cpuid) != 0) {
         call_failed("KVM_SET_CPUID2", errno, e);
@@ -135,8 +164,21 @@ out:
     return result;
 }
 
+/* Before the vCPU is made. Where the CPU needs none of it, KVM takes it all the same. */
+static int place_real_mode(struct machine *m, struct err *e)
+{
+    uint64_t map = REAL_MODE_MAP;
+
+    if (ioctl(m->vm_fd, KVM_SET_IDENTITY_MAP_ADDR, &map) != 0)
+        return call_failed("KVM_SET_IDENTITY_MAP_ADDR", errno, e);
+    if (ioctl(m->vm_fd, KVM_SET_TSS_ADDR, (unsigned long)REAL_MODE_TSS) != 0)
+        return call_failed("KVM_SET_TSS_ADDR", errno, e);
+    return 0;
+}
+
 int machine_open(struct machine *m, int kvm_fd, const struct machine_options *opt, struct err *e)
 {
+    const struct kvm_pit_config pit = {.flags = KVM_PIT_SPEAKER_DUMMY};
     struct machine n = MACHINE_CLOSED;
     int run_len, slots;
     void *run;
@@ -155,8 +197,14 @@ int machine_open(struct machine *m, int kvm_fd, const struct machine_options *op
     }
     slots = ioctl(n.vm_fd, KVM_CHECK_EXTENSION, KVM_CAP_NR_MEMSLOTS);
     n.slots_max = slots > 0 ? (uint32_t)slots : 32;
+    if (opt->real_mode && place_real_mode(&n, e) != 0)
+        goto fail;
     if (opt->irqchip && ioctl(n.vm_fd, KVM_CREATE_IRQCHIP, 0) != 0) {
         call_failed("KVM_CREATE_IRQCHIP", errno, e);
+        goto fail;
+    }
+    if (opt->pit && ioctl(n.vm_fd, KVM_CREATE_PIT2, &pit) != 0) {
+        call_failed("KVM_CREATE_PIT2", errno, e);
         goto fail;
     }
     n.vcpu_fd = ioctl(n.vm_fd, KVM_CREATE_VCPU, 0);
@@ -287,8 +335,12 @@ int machine_set_sregs(struct machine *m, const struct cpu_sregs *s, struct err *
     };
     struct cpu_sregs back = {.cr0 = 0};
 
-    if (ioctl(m->vcpu_fd, KVM_SET_SREGS, &k) != 0)
-        return call_failed("KVM_SET_SREGS", errno, e);
+    if (ioctl(m->vcpu_fd, KVM_SET_SREGS, &k) != 0) {
+        int errnum = errno;
+
+        return err_set_errno(e, errnum == EINVAL ? STATUS_IMAGE : STATUS_HOST, errnum,
+                             "kvm: KVM_SET_SREGS failed");
+    }
     /* Without a local APIC, KVM_RUN takes CR8 from here, where the last run left its own. */
     m->run->cr8 = s->cr8;
     if (machine_get_sregs(m, &back, e) != 0)
@@ -407,23 +459,25 @@ int machine_reset_fpu(struct machine *m, struct err *e)
     return 0;
 }
 
-static void decode_io(const struct kvm_run *r, struct exit *x)
+static void decode_io(struct kvm_run *r, struct exit *x)
 {
-    const uint8_t *data = (const uint8_t *)r + r->io.data_offset;
+    uint8_t *data = (uint8_t *)r + r->io.data_offset;
 
     x->kind = r->io.direction == KVM_EXIT_IO_OUT ? EXIT_OUT : EXIT_IN;
     x->port = r->io.port;
     x->width = r->io.size;
     x->count = r->io.count;
+    x->data = data;
     if (x->kind == EXIT_OUT)
         x->value = x->width == 1 ? data[0] : x->width == 2 ? load_le16(data) : load_le32(data);
 }
 
-static void decode_mmio(const struct kvm_run *r, struct exit *x)
+static void decode_mmio(struct kvm_run *r, struct exit *x)
 {
     x->kind = r->mmio.is_write ? EXIT_MMIO_WRITE : EXIT_MMIO_READ;
     x->gpa = r->mmio.phys_addr;
     x->width = (uint8_t)r->mmio.len;
+    x->data = r->mmio.data;
     if (r->mmio.is_write)
         x->value = load_le32(r->mmio.data);
 }
@@ -444,7 +498,7 @@ static void decode_internal(const struct kvm_run *r, struct exit *x)
 
 int machine_run(struct machine *m, struct exit *out, struct err *e)
 {
-    const struct kvm_run *r = m->run;
+    struct kvm_run *r = m->run;
     struct exit x = {.count = 1};
     int result;
 
@@ -498,20 +552,30 @@ int machine_finish(struct machine *m, struct err *e)
     return errnum == EINTR ? 0 : call_failed("KVM_RUN", errnum, e);
 }
 
-static int set_irq0(struct machine *m, uint32_t level, struct err *e)
+int machine_set_irq(struct machine *m, unsigned line, bool level, struct err *e)
 {
-    struct kvm_irq_level line = {.irq = 0, .level = level};
+    struct kvm_irq_level l = {.irq = line, .level = level};
 
-    if (ioctl(m->vm_fd, KVM_IRQ_LINE, &line) != 0)
+    if (ioctl(m->vm_fd, KVM_IRQ_LINE, &l) != 0)
         return call_failed("KVM_IRQ_LINE", errno, e);
     return 0;
 }
 
 int machine_pulse_irq0(struct machine *m, struct err *e)
 {
-    if (set_irq0(m, 1, e) != 0)
+    if (machine_set_irq(m, 0, true, e) != 0)
         return -1;
-    return set_irq0(m, 0, e);
+    return machine_set_irq(m, 0, false, e);
+}
+
+bool machine_translate(struct machine *m, struct gva va, struct gpa *pa)
+{
+    struct kvm_translation t = {.linear_address = va.v};
+
+    if (ioctl(m->vcpu_fd, KVM_TRANSLATE, &t) != 0 || t.valid == 0)
+        return false;
+    *pa = gpa_make(t.physical_address);
+    return true;
 }
 
 void machine_kick(struct machine *m)

@@ -28,7 +28,13 @@ struct machine {
 struct machine_options {
     unsigned phys_bits; /* MAXPHYADDR in the guest's CPUID */
     bool irqchip;       /* in-kernel PIC, IOAPIC and local APIC */
+    bool pit;           /* in-kernel PIT, and port 0x61 with it; needs irqchip */
+    bool real_mode;     /* may run without protection; takes REAL_MODE_MAP and REAL_MODE_TSS */
 };
+
+/* Where a CPU without a real mode of its own for guests keeps what it emulates one with: KVM's, not RAM. */
+#define REAL_MODE_MAP 0xfeffc000u /* a page table, 1 page */
+#define REAL_MODE_TSS 0xfeffd000u /* 3 pages */
 
 /*
  * Open /dev/kvm and check its version and capabilities; *fd is the caller's.
@@ -51,7 +57,8 @@ int machine_set_slot(struct machine *m, uint32_t slot, struct gpa at, uint64_t l
 
 /*
  * Set the system registers and read them back: KVM may take a CR0 or EFER
- * that it cannot run and keep the old one. STATUS_UNSUPPORTED then.
+ * that it cannot run and keep the old one. STATUS_UNSUPPORTED then, and
+ * STATUS_IMAGE when it refuses the values (EINVAL).
  */
 int machine_set_sregs(struct machine *m, const struct cpu_sregs *s, struct err *e);
 int machine_get_sregs(struct machine *m, struct cpu_sregs *s, struct err *e);
@@ -76,8 +83,14 @@ int machine_run(struct machine *m, struct exit *x, struct err *e);
  */
 int machine_finish(struct machine *m, struct err *e);
 
-/* One edge on interrupt line 0 of the in-kernel PIC; a machine with irqchip only. */
+/* Set interrupt line 0 to 15 of the in-kernel controllers; a machine with irqchip only. */
+int machine_set_irq(struct machine *m, unsigned line, bool level, struct err *e);
+
+/* One edge on line 0. */
 int machine_pulse_irq0(struct machine *m, struct err *e);
+
+/* Physical address behind a linear one in the vCPU's present mode. False when there is none. */
+bool machine_translate(struct machine *m, struct gva va, struct gpa *pa);
 
 /* Make the current or the next machine_run return at once. Async-signal-safe. */
 void machine_kick(struct machine *m);

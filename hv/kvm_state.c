@@ -1,13 +1,14 @@
 /* State beside the registers. See kvm_state.h. */
 #include "hv/kvm_state.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <linux/kvm.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+
+#include "mem/assert.h"
 
 #define PIC_MASTER 0
 #define PIC_SLAVE  1
@@ -74,16 +75,27 @@ static int get_ioapic(struct machine *m, void *out, struct err *e)
     return get_chip(m, IOAPIC, out, e);
 }
 
+static int get_pit(struct machine *m, void *out, struct err *e)
+{
+    return call(m->vm_fd, KVM_GET_PIT2, out, "KVM_GET_PIT2", e);
+}
+
+static int set_pit(struct machine *m, const void *in, struct err *e)
+{
+    return call(m->vm_fd, KVM_SET_PIT2, unconst(in), "KVM_SET_PIT2", e);
+}
+
 const struct kvm_part kvm_parts[] = {
-    {"XCR0", sizeof(struct kvm_xcrs), false, get_xcrs, set_xcrs},
-    {"debug registers", sizeof(struct kvm_debugregs), false, get_debugregs, set_debugregs},
-    {"local APIC", sizeof(struct kvm_lapic_state), true, get_lapic, set_lapic},
-    {"master PIC", sizeof(struct kvm_irqchip), true, get_pic_master, set_chip},
-    {"slave PIC", sizeof(struct kvm_irqchip), true, get_pic_slave, set_chip},
-    {"IOAPIC", sizeof(struct kvm_irqchip), true, get_ioapic, set_chip},
-    {"pending events", sizeof(struct kvm_vcpu_events), false, get_events, set_events},
-    {"run state", sizeof(struct kvm_mp_state), false, get_mp_state, set_mp_state},
-    {NULL, 0, false, NULL, NULL},
+    {"XCR0", sizeof(struct kvm_xcrs), PART_OF_ALL, get_xcrs, set_xcrs},
+    {"debug registers", sizeof(struct kvm_debugregs), PART_OF_ALL, get_debugregs, set_debugregs},
+    {"local APIC", sizeof(struct kvm_lapic_state), PART_OF_IRQCHIP, get_lapic, set_lapic},
+    {"master PIC", sizeof(struct kvm_irqchip), PART_OF_IRQCHIP, get_pic_master, set_chip},
+    {"slave PIC", sizeof(struct kvm_irqchip), PART_OF_IRQCHIP, get_pic_slave, set_chip},
+    {"IOAPIC", sizeof(struct kvm_irqchip), PART_OF_IRQCHIP, get_ioapic, set_chip},
+    {"PIT", sizeof(struct kvm_pit_state2), PART_OF_PIT, get_pit, set_pit},
+    {"pending events", sizeof(struct kvm_vcpu_events), PART_OF_ALL, get_events, set_events},
+    {"run state", sizeof(struct kvm_mp_state), PART_OF_ALL, get_mp_state, set_mp_state},
+    {NULL, 0, PART_OF_ALL, NULL, NULL},
 };
 
 /* KVM's form of a list of MSRs, NULL without memory. */
@@ -112,10 +124,11 @@ static int move_msrs(struct machine *m, struct kvm_msrs *k, unsigned long reques
     if (done < 0) {
         int errnum = errno;
 
-        return err_set_errno(e, STATUS_HOST, errnum, "kvm: %s failed", name);
+        return err_set_errno(e, errnum == EINVAL ? STATUS_IMAGE : STATUS_HOST, errnum, "kvm: %s failed",
+                             name);
     }
     if ((unsigned)done != n)
-        return err_set(e, STATUS_HOST, "kvm: %s refuses MSR 0x%" PRIx32, name, k->entries[done].index);
+        return err_set(e, STATUS_IMAGE, "kvm: %s refuses MSR 0x%" PRIx32, name, k->entries[done].index);
     return 0;
 }
 

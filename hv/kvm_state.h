@@ -14,11 +14,14 @@
 #include "hv/kvm.h"
 #include "mem/error.h"
 
+/* Which machines have a part. */
+enum part_of { PART_OF_ALL, PART_OF_IRQCHIP, PART_OF_PIT };
+
 /* One part. `get` and `set` move `len` bytes; both fail with STATUS_HOST and the ioctl's name. */
 struct kvm_part {
     const char *name;
     size_t len;
-    bool irqchip; /* there only with in-kernel interrupt controllers */
+    enum part_of part_of;
     int (*get)(struct machine *m, void *out, struct err *e);
     int (*set)(struct machine *m, const void *in, struct err *e);
 };
@@ -33,7 +36,7 @@ extern const struct kvm_part kvm_parts[];
 #define KVM_MSRS_MAX 512
 int kvm_list_msrs(int kvm_fd, struct machine *m, struct cpu_msr **out, unsigned *n, struct err *e);
 
-/* Read the MSRs whose indices are filled in; write them all. STATUS_HOST names the first that KVM refuses. */
+/* Read the MSRs whose indices are filled in; write them all. STATUS_IMAGE names the first that KVM refuses. */
 int machine_get_msrs(struct machine *m, struct cpu_msr *msrs, unsigned n, struct err *e);
 int machine_set_msrs(struct machine *m, const struct cpu_msr *msrs, unsigned n, struct err *e);
 

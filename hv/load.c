@@ -3,59 +3,70 @@
 
 #include <stddef.h>
 
-#include "hv/file.h"
+#include "hv/bare_load.h"
 
 #define IMAGE_LEN_MAX ((uint64_t)16 << 30)
 
-struct inputs {
-    struct file image, init_data;
-    struct image_options opt;
-};
-
-static void free_inputs(struct inputs *in)
+int load_image(const struct options *o, struct load *out, struct err *e)
 {
-    file_free(&in->image);
-    file_free(&in->init_data);
-}
+    struct load l = {.bare = false};
 
-static int read_inputs(const struct options *o, struct inputs *out, struct err *e)
-{
-    struct inputs in = {.opt = {.sizes = o->sizes, .paging = o->paging}};
-
-    in.opt.sizes.apic = o->irqchip == IRQCHIP_ON;
-    if (file_read(o->image, IMAGE_LEN_MAX, &in.image, e) != 0)
+    if (file_read(o->image, IMAGE_LEN_MAX, &l.image, e) != 0)
         return -1;
-    if (o->init_data != NULL && file_read(o->init_data, IMAGE_LEN_MAX, &in.init_data, e) != 0) {
-        free_inputs(&in);
+    l.bare = bare_choose(o, &l.image, &l.format);
+    if (options_check(o, l.bare, l.bare ? bare_format_name(l.format) : "one of the guest ABI", e) != 0) {
+        load_free(&l);
         return -1;
     }
-    in.opt.init_data = in.init_data.map.base;
-    in.opt.init_data_len = in.init_data.len;
-    *out = in;
+    *out = l;
     return 0;
 }
 
-int load_snapshot(const struct options *o, struct snapshot *out, struct err *e)
+void load_free(struct load *l)
 {
-    struct inputs in;
+    file_free(&l->image);
+}
+
+/* What the options say about an image; the caller frees *init_data. */
+static int read_options(const struct options *o, struct image_options *opt, struct file *init_data,
+                        struct err *e)
+{
+    *init_data = (struct file){.len = 0};
+    if (o->init_data != NULL && file_read(o->init_data, IMAGE_LEN_MAX, init_data, e) != 0)
+        return -1;
+    *opt = (struct image_options){
+        .sizes = o->sizes,
+        .paging = o->paging,
+        .init_data = init_data->map.base,
+        .init_data_len = init_data->len,
+    };
+    opt->sizes.apic = o->irqchip == IRQCHIP_ON;
+    return 0;
+}
+
+int load_snapshot(const struct options *o, const struct load *l, struct snapshot *out, struct err *e)
+{
+    struct image_options opt;
+    struct file init_data;
     int result;
 
-    if (read_inputs(o, &in, e) != 0)
+    if (read_options(o, &opt, &init_data, e) != 0)
         return -1;
-    result = image_build(in.image.map.base, in.image.len, o->image, &in.opt, out, e);
-    free_inputs(&in);
+    result = image_build(l->image.map.base, l->image.len, o->image, &opt, out, e);
+    file_free(&init_data);
     return result;
 }
 
-int load_plan(const struct options *o, struct elf_image *elf, const struct guest_kind **kind,
-              struct layout *plan, struct err *e)
+int load_plan(const struct options *o, const struct load *l, struct elf_image *elf,
+              const struct guest_kind **kind, struct layout *plan, struct err *e)
 {
-    struct inputs in;
+    struct image_options opt;
+    struct file init_data;
     int result;
 
-    if (read_inputs(o, &in, e) != 0)
+    if (read_options(o, &opt, &init_data, e) != 0)
         return -1;
-    result = image_plan(in.image.map.base, in.image.len, o->image, &in.opt, elf, kind, plan, e);
-    free_inputs(&in);
+    result = image_plan(l->image.map.base, l->image.len, o->image, &opt, elf, kind, plan, e);
+    file_free(&init_data);
     return result;
 }

@@ -5,14 +5,35 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "hv/args.h"
 #include "hv/value.h"
+#include "mem/num.h"
+
+#define MEMORY_DEFAULT ((uint64_t)128 << 20)
+
+int options_check(const struct options *o, bool bare, const char *kind, struct err *e)
+{
+    const char *wrong = bare ? o->abi_only : o->bare_only;
+
+    if (wrong == NULL)
+        return 0;
+    return err_set(e, STATUS_USAGE, "--%s: only for %s (%s is %s)", wrong,
+                   bare ? "guests of the guest ABI" : "bare kernels", o->image, kind);
+}
 
 struct options options_default(void)
 {
     return (struct options){
-        .sizes = layout_default_sizes(), .log_filter = 1, .repeat = 1, .copies = 1, .jobs = 1};
+        .sizes = layout_default_sizes(),
+        .log_filter = 1,
+        .repeat = 1,
+        .copies = 1,
+        .jobs = 1,
+        .console_fd = STDOUT_FILENO,
+        .memory_len = MEMORY_DEFAULT,
+    };
 }
 
 void options_free(struct options *o)
@@ -22,6 +43,7 @@ void options_free(struct options *o)
     for (i = 0; i < o->calls_n; i++)
         for (j = 0; j < o->calls[i].params_n; j++)
             text_free(&o->calls[i].storage[j]);
+    expect_free(&o->expect);
     free(o->calls);
     o->calls = NULL;
     o->calls_n = 0;
@@ -45,13 +67,6 @@ static int set_input(struct options *o, const char *v, struct err *e)
 static int set_output(struct options *o, const char *v, struct err *e)
 {
     return args_size("output", v, &o->sizes.output_len, e);
-}
-
-static int set_init_data(struct options *o, const char *v, struct err *e)
-{
-    (void)e;
-    o->init_data = v;
-    return 0;
 }
 
 /* Find `value` among `words`, NULL-terminated; its index is the enum's value. */
@@ -147,30 +162,24 @@ static int add_host_function(struct options *o, const char *v, struct err *e)
     return hostfn_add(&o->host, v, e);
 }
 
-static int set_core(struct options *o, const char *v, struct err *e)
+static int set_on_exit(struct options *o, const char *v, struct err *e)
 {
-    (void)e;
-    o->core = v;
-    return 0;
+    int i;
+
+    o->on_exit = v;
+    return set_word("on-exit", v, pid1_ends, &i, e);
 }
 
-static int set_report(struct options *o, const char *v, struct err *e)
+static int add_kmod(struct options *o, const char *v, struct err *e)
 {
-    (void)e;
-    o->report = v;
-    return 0;
-}
-
-static int set_snapshot_file(struct options *o, const char *v, struct err *e)
-{
-    (void)e;
-    o->output = v;
+    if (o->kmods_n == PID1_KMODS_MAX)
+        return err_set(e, STATUS_USAGE, "--kmod: too many (at most %d)", PID1_KMODS_MAX);
+    o->kmods[o->kmods_n++] = v;
     return 0;
 }
 
 #define REPEAT_MAX 1000000000u
 #define COPIES_MAX 100000u
-#define JOBS_MAX   1024u
 
 static int set_count(const char *option, const char *v, uint64_t max, uint64_t *out, struct err *e)
 {
@@ -196,46 +205,125 @@ static int set_jobs(struct options *o, const char *v, struct err *e)
     return set_count("jobs", v, JOBS_MAX, &o->jobs, e);
 }
 
-static int set_verify(struct options *o, const char *v, struct err *e)
+static int set_format(struct options *o, const char *v, struct err *e)
 {
-    (void)v;
-    (void)e;
-    o->verify = true;
+    const char *words[FORMAT_BARE + BARE_FORMATS_N + 1] = {"auto", "abi"};
+    int i;
+
+    for (i = 0; i < BARE_FORMATS_N; i++)
+        words[FORMAT_BARE + i] = bare_format_name((enum bare_format)i);
+    if (set_word("format", v, words, &i, e) != 0)
+        return -1;
+    o->format = (enum format_choice)i;
     return 0;
 }
 
-static int set_json(struct options *o, const char *v, struct err *e)
+static int add_expect(struct options *o, const char *v, struct err *e)
 {
-    (void)v;
-    (void)e;
-    o->json = true;
+    return expect_add(&o->expect, v, strlen(v), false, e);
+}
+
+static int add_reject(struct options *o, const char *v, struct err *e)
+{
+    return expect_add(&o->expect, v, strlen(v), true, e);
+}
+
+static int set_expect_status(struct options *o, const char *v, struct err *e)
+{
+    o->expect.status_given = true;
+    return args_number("expect-status", v, 255, &o->expect.status, e);
+}
+
+static int set_memory(struct options *o, const char *v, struct err *e)
+{
+    if (args_size("memory", v, &o->memory_len, e) != 0)
+        return -1;
+    if (o->memory_len < BARE_RAM_MIN || o->memory_len > BARE_RAM_MAX || !num_is_page_aligned(o->memory_len))
+        return err_set(e, STATUS_USAGE,
+                       "--memory: not a size for a bare kernel (%s, 1M to %uM in steps of 4K)", v,
+                       BARE_RAM_MAX >> 20);
     return 0;
 }
 
-static int set_quiet(struct options *o, const char *v, struct err *e)
+static int add_module(struct options *o, const char *v, struct err *e)
 {
-    (void)v;
-    (void)e;
-    o->quiet = true;
+    if (o->modules_n == BARE_MODULES_MAX)
+        return err_set(e, STATUS_USAGE, "--module: too many (at most %d)", BARE_MODULES_MAX);
+    o->modules[o->modules_n++] = v;
     return 0;
 }
 
-/* Commands that take an image, that make calls, that run a guest. */
-#define PLAN  (CMD_RUN | CMD_SNAPSHOT | CMD_INSPECT)
-#define CALLS (CMD_RUN | CMD_SNAPSHOT | CMD_RESTORE)
-#define RUNS  (CALLS | CMD_SERVE)
+#define SET_WORD(name)                                                     \
+    static int set_##name(struct options *o, const char *v, struct err *e) \
+    {                                                                      \
+        (void)e;                                                           \
+        o->name = v;                                                       \
+        return 0;                                                          \
+    }
+#define SET_FLAG(name)                                                     \
+    static int set_##name(struct options *o, const char *v, struct err *e) \
+    {                                                                      \
+        (void)v;                                                           \
+        (void)e;                                                           \
+        o->name = true;                                                    \
+        return 0;                                                          \
+    }
+
+static int set_stdin(struct options *o, const char *v, struct err *e)
+{
+    (void)v;
+    (void)e;
+    o->input = true;
+    return 0;
+}
+
+static int set_output_file(struct options *o, const char *v, struct err *e)
+{
+    (void)e;
+    o->output = v;
+    return 0;
+}
+
+SET_WORD(append)
+SET_WORD(console)
+SET_WORD(core)
+SET_WORD(group)
+SET_WORD(image)
+SET_WORD(init_data)
+SET_WORD(initrd)
+SET_WORD(report)
+SET_FLAG(dry_run)
+SET_FLAG(json)
+SET_FLAG(quiet)
+SET_FLAG(verify)
+SET_FLAG(strict_io)
+SET_FLAG(verbose)
+
+/* Commands that take an image, that make calls, that run a guest; those for bare kernels. */
+#define PLAN  (CMD_RUN | CMD_SNAPSHOT | CMD_INSPECT | ONLY_ABI)
+#define CALLS (CMD_RUN | CMD_SNAPSHOT | CMD_RESTORE | ONLY_ABI)
+#define RUNS  (CMD_RUN | CMD_SNAPSHOT | CMD_RESTORE | CMD_SERVE)
+#define BARE  (CMD_RUN | CMD_INSPECT | CMD_STANDALONE | ONLY_BARE)
+#define LOOKS (CMD_RUN | CMD_STANDALONE)
 
 const struct option_row option_rows[] = {
-    {"o", CMD_SNAPSHOT, "FILE", "where the snapshot goes", false, set_snapshot_file},
+    {"o", CMD_SNAPSHOT | CMD_PACK, "FILE", "where it goes", false, set_output_file},
+    {"kmod", CMD_PACK, "FILE", "a module for the kernel to load; in order", true, add_kmod},
+    {"on-exit", CMD_PACK, "poweroff|reboot|halt|panic", "how the machine ends (default poweroff)", false,
+     set_on_exit},
+    {"group", CMD_BATCH, "NAME", "only the tests of this group", false, set_group},
+    {"format", CMD_RUN | CMD_INSPECT | CMD_STANDALONE, "FORMAT",
+     "auto, abi, or a bare kernel: multiboot microvm pvh linux", false, set_format},
     {"call", CALLS, "NAME", "call a function of the guest; in order", true, add_call},
     {"arg", CALLS, "TYPE:VALUE", "an argument of the call before it", true, add_arg},
-    {"host-fn", RUNS, "NAME=COMMAND", "let the guest run a command as host function NAME", true,
+    {"host-fn", RUNS | ONLY_ABI, "NAME=COMMAND", "let the guest run a command as host function NAME", true,
      add_host_function},
     {"repeat", CMD_RESTORE, "N", "restore and make the calls N times in one VM", false, set_repeat},
     {"copies", CMD_RESTORE, "N", "do it in N processes of their own", false, set_copies},
-    {"jobs", CMD_RESTORE, "M", "at most M of them at a time (default 1)", false, set_jobs},
-    {"timeout", RUNS, "DURATION", "end with status 124 after so long in init or a call (ms, s, m)", false,
-     set_timeout},
+    {"jobs", CMD_RESTORE | CMD_BATCH, "M", "at most M of them at a time (default 1)", false, set_jobs},
+    {"timeout", CMD_BATCH, "DURATION", "limit of the tests that name none (default 60s)", false, set_timeout},
+    {"timeout", RUNS | CMD_STANDALONE, "DURATION",
+     "end with status 124 after so long in init or a call (ms, s, m)", false, set_timeout},
     {"scratch", PLAN, "SIZE", "memory the guest may write to (default 288K)", false, set_scratch},
     {"heap", PLAN, "SIZE", "heap in the snapshot region (default 128K)", false, set_heap},
     {"input", PLAN, "SIZE", "input stack (default 16K)", false, set_input},
@@ -244,14 +332,37 @@ const struct option_row option_rows[] = {
      set_init_data},
     {"paging", PLAN, "auto|on|off", "i686: tables or identity (default: the image's note, else on)", false,
      set_paging},
-    {"irqchip", PLAN, "auto|on|off", "in-kernel interrupt controllers (default: none)", false, set_irqchip},
-    {"log-level", RUNS, "LEVEL", "log records to show: off error warn info debug trace", false,
+    {"irqchip", (PLAN & ~ONLY_ABI) | CMD_STANDALONE, "auto|on|off",
+     "in-kernel interrupt controllers (default: where bare kernels want them)", false, set_irqchip},
+    {"append", BARE, "TEXT", "the kernel's command line", false, set_append},
+    {"initrd", BARE, "FILE", "the kernel's initial RAM disk", false, set_initrd},
+    {"module", BARE, "FILE[:ARGS]", "a multiboot or PVH module; in order", true, add_module},
+    {"memory", BARE, "SIZE", "RAM of a bare kernel (default 128M)", false, set_memory},
+    {"stdin", LOOKS | ONLY_BARE, NULL, "standard input is the serial line's input", false, set_stdin},
+    {"strict-io", LOOKS | ONLY_BARE, NULL, "a port that nothing answers ends the guest", false,
+     set_strict_io},
+    {"expect", LOOKS, "TEXT", "end with 0 once the guest has said TEXT, else 123; in order", true,
+     add_expect},
+    {"expect-status", LOOKS, "N", "end with 0 if the guest ends with N, else 123", false, set_expect_status},
+    {"reject", LOOKS, "TEXT", "end with 123 once the guest says TEXT", true, add_reject},
+    {"console", LOOKS, "FILE|-", "where the guest's output goes (default -, standard output)", false,
+     set_console},
+    {"log-level", RUNS | ONLY_ABI, "LEVEL", "log records to show: off error warn info debug trace", false,
      set_log_level},
     {"core", CALLS, "FILE", "write an ELF core when the guest faults or aborts", false, set_core},
     {"verify", CMD_RESTORE | CMD_SERVE | CMD_INSPECT, NULL,
      "check the snapshot's pages against their checksums", false, set_verify},
-    {"report", CALLS, "FILE|fd:N", "write one JSON object that says how the guest ended", false, set_report},
-    {"quiet", RUNS, NULL, "no messages of our own, only the guest's output", false, set_quiet},
+    {"report", (CALLS & ~ONLY_ABI) | CMD_BATCH | CMD_STANDALONE, "FILE|fd:N",
+     "write one JSON object that says how it ended", false, set_report},
+    {"dry-run", LOOKS, NULL, "only say what would be run", false, set_dry_run},
+    {"v", LOOKS, NULL, "say at the end which ports nothing answered", false, set_verbose},
+    {"quiet", RUNS | CMD_BATCH | CMD_STANDALONE, NULL, "no messages of our own, only the guest's output",
+     false, set_quiet},
+    {"q", RUNS | CMD_STANDALONE, NULL, "the same", false, set_quiet},
     {"json", CMD_DOCTOR | CMD_INSPECT, NULL, "print JSON", false, set_json},
+    {"kernel", CMD_STANDALONE, "FILE", "the image", false, set_image},
+    {"kernel-args", CMD_STANDALONE | ONLY_BARE, "TEXT", "as --append", false, set_append},
+    {"ramfs", CMD_STANDALONE | ONLY_BARE, "FILE", "as --initrd", false, set_initrd},
+    {"stderr", CMD_STANDALONE, "FILE", "as --console", false, set_console},
     {NULL, 0, NULL, NULL, false, NULL},
 };

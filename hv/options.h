@@ -9,14 +9,20 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "boot/bare.h"
 #include "boot/guest.h"
+#include "hv/expect.h"
 #include "hv/hostfn.h"
+#include "hv/pid1.h"
 #include "hv/text.h"
 #include "mem/error.h"
 #include "mem/layout.h"
 #include "mem/message.h"
 
 enum irqchip_choice { IRQCHIP_AUTO, IRQCHIP_ON, IRQCHIP_OFF };
+
+/* What an image is taken for; FORMAT_BARE + enum bare_format for those that are. */
+enum format_choice { FORMAT_AUTO, FORMAT_ABI, FORMAT_BARE };
 
 /* One --call with its --arg's. */
 struct call_spec {
@@ -27,9 +33,12 @@ struct call_spec {
 };
 
 #define CALLS_MAX 1000
+#define JOBS_MAX  1024 /* of --jobs */
 
 struct options {
-    const char *image; /* the operand */
+    const char *image;       /* the operand */
+    char **operands, **rest; /* pack: all operands, and the words behind "--" */
+    int operands_n, rest_n;
     struct plan_sizes sizes;
     enum guest_paging paging;
     enum irqchip_choice irqchip;
@@ -44,10 +53,36 @@ struct options {
     struct call_spec *calls;
     unsigned calls_n;
     struct host_functions host; /* only the commands are filled in */
-    const char *output;         /* of snapshot */
+    const char *output;         /* of snapshot and pack */
+    const char *group;          /* of batch; NULL = all */
+    const char *on_exit;        /* of pack; NULL = not said */
+    const char *kmods[PID1_KMODS_MAX];
+    unsigned kmods_n;
     uint64_t repeat, copies, jobs;
     bool json, quiet, verify;
+
+    enum format_choice format;
+    struct expect expect;
+    const char *console; /* where the guest's output goes: FILE or -, NULL = standard output */
+    int console_fd;      /* the same once main has opened it */
+    bool verbose, dry_run;
+    const char *abi_only, *bare_only; /* the first option given that only such guests take, NULL = none */
+
+    /* Bare guests. */
+    const char *append, *initrd;           /* NULL = none */
+    const char *modules[BARE_MODULES_MAX]; /* FILE[:ARGS] */
+    unsigned modules_n;
+    uint64_t memory_len;
+    bool input; /* descriptor 0 is the serial input */
+    bool strict_io;
+    bool standalone; /* an image that does not say what it is is Nanvix's */
 };
+
+/*
+ * Refuse what guests of this sort have no use for, STATUS_USAGE; `kind` is
+ * what the image is.
+ */
+int options_check(const struct options *o, bool bare, const char *kind, struct err *e);
 
 /* Commands as bits, so that a row can name all that take the option. */
 enum command_bit {
@@ -56,7 +91,12 @@ enum command_bit {
     CMD_INSPECT = 4,
     CMD_SNAPSHOT = 8,
     CMD_RESTORE = 16,
-    CMD_SERVE = 32
+    CMD_SERVE = 32,
+    CMD_BATCH = 64,
+    CMD_PACK = 128,
+    CMD_STANDALONE = 1 << 15, /* run, as runner scripts call a VMM */
+    ONLY_ABI = 1 << 16,       /* not commands: which guests an option is for */
+    ONLY_BARE = 1 << 17
 };
 
 struct option_row {

@@ -1,13 +1,13 @@
 /* The first process of a machine; see pid1.h for the contract. */
 #include "hv/pid1.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdint.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
@@ -20,13 +20,20 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "hv/args.h"
+#include "hv/file.h"
+#include "hv/words.h"
+#include "mem/format.h"
+
 #define GRACE_MS              5000 /* between asking a command to end and giving up on it */
 
 #define STATUS_CANNOT_EXECUTE 126
 
+/* A file as words, and as lines of them. */
 struct list {
-    char text[PID1_LIST_LEN_MAX + 1]; /* lines end in NUL; comments and outer blanks are cut off */
-    const char *lines[PID1_LINES_MAX];
+    char *text;
+    char *words[PID1_LIST_LEN_MAX / 2 + PID1_LINES_MAX + 2]; /* each line's end with NULL */
+    char **lines[PID1_LINES_MAX];
     unsigned lines_n;
 };
 
@@ -104,36 +111,95 @@ static const char *value_of(const char *word, const char *name)
     return strncmp(word, name, len) == 0 && word[len] == '=' ? word + len + 1 : NULL;
 }
 
-int pid1_parse(int argc, char **argv, struct pid1_options *out, struct err *e)
+const char *const pid1_ends[] = {"poweroff", "reboot", "halt", "panic", NULL};
+
+/* The words argv[i] to argv[argc - 1]. */
+static int parse_words(int i, int argc, char **argv, pid1_is_command *is_command, struct pid1_options *io,
+                       struct err *e)
 {
-    struct pid1_options o = {.self = argc > 0 ? argv[0] : "/init", .limit_ms = PID1_LIMIT_MS};
-    int first = 1;
+    struct pid1_options o = *io;
+    bool has_list = false;
+    uint64_t limit_ns;
+    int end;
 
-    while (first < argc && argv[first][0] != '-')
-        first++;
-    if (first == argc)
-        first = 1;
-    for (int i = first; i < argc; i++) {
-        const char *kmod = value_of(argv[i], "--kmod");
-        const char *list = value_of(argv[i], "--list");
+    for (; i < argc && argv[i][0] == '-'; i++) {
+        const char *kmod = value_of(argv[i], "--kmod"), *list = value_of(argv[i], "--list");
+        const char *limit = value_of(argv[i], "--limit"), *on_exit = value_of(argv[i], "--on-exit");
 
-        if (kmod == NULL && list == NULL)
+        if (kmod == NULL && list == NULL && limit == NULL && on_exit == NULL)
             return err_set(e, STATUS_USAGE,
-                           "init: unknown word \"%s\" on the kernel's command line "
-                           "(known after --: --kmod=PATH, --list=PATH)",
+                           "init: unknown word \"%s\" (known: --kmod=PATH, --list=PATH, --limit=DURATION, "
+                           "--on-exit=poweroff|reboot|halt|panic)",
                            argv[i]);
-        if (kmod != NULL ? *kmod == '\0' : *list == '\0')
+        if ((kmod != NULL && *kmod == '\0') || (list != NULL && *list == '\0'))
             return err_set(e, STATUS_USAGE, "init: %s needs a path", argv[i]);
         if (kmod != NULL && o.kmods_n == PID1_KMODS_MAX)
             return err_set(e, STATUS_USAGE, "init: too many --kmod (limit %d)", PID1_KMODS_MAX);
-        if (list != NULL && o.list != NULL)
+        if (list != NULL && has_list)
             return err_set(e, STATUS_USAGE, "init: --list given twice");
-        if (kmod != NULL)
+        if (kmod != NULL) {
             o.kmods[o.kmods_n++] = kmod;
-        else
+        } else if (list != NULL) {
             o.list = list;
+            o.command = NULL;
+            has_list = true;
+        } else if (limit != NULL) {
+            if (args_duration("limit", limit, &limit_ns, e) != 0)
+                return err_wrap(e, "init");
+            o.limit_ms = limit_ns / 1000000;
+        } else {
+            for (end = 0; pid1_ends[end] != NULL && strcmp(on_exit, pid1_ends[end]) != 0; end++)
+                ;
+            if (pid1_ends[end] == NULL)
+                return err_set(e, STATUS_USAGE,
+                               "init: unknown choice (%s, wanted poweroff, reboot, halt or panic)", argv[i]);
+            o.end = (enum pid1_end)end;
+        }
     }
-    *out = o;
+    if (i < argc && argv[i][0] != '/' && !is_command(argv[i]))
+        return err_set(e, STATUS_USAGE, "init: unknown command \"%s\"", argv[i]);
+    if (i < argc && has_list)
+        return err_set(e, STATUS_USAGE, "init: --list and a command do not go together");
+    if (argc - i > PID1_WORDS_MAX)
+        return err_set(e, STATUS_USAGE, "init: too many words (limit %d)", PID1_WORDS_MAX);
+    if (i < argc) {
+        o.command = argv + i;
+        o.list = NULL;
+    }
+    *io = o;
+    return 0;
+}
+
+int pid1_parse(int argc, char **argv, pid1_is_command *is_command, struct pid1_options *io, struct err *e)
+{
+    int i = 1;
+
+    while (i < argc && argv[i][0] != '-' && argv[i][0] != '/' && !is_command(argv[i]))
+        i++;
+    return parse_words(i, argc, argv, is_command, io, e);
+}
+
+int pid1_read(const char *path, pid1_is_command *is_command, struct pid1_options *io, struct err *e)
+{
+    enum { WORDS_MAX = PID1_WORDS_MAX + PID1_KMODS_MAX + 3 };
+    struct pid1_options o = *io;
+    size_t len;
+    int n;
+
+    if (!exists(path))
+        return 0;
+    if (file_read_text(path, PID1_LIST_LEN_MAX, &o.text, &len, e) != 0)
+        return -1;
+    o.words = (char **)calloc(WORDS_MAX + 1, sizeof(*o.words));
+    n = o.words == NULL ? WORDS_TOO_MANY : words_split(o.text, o.words, WORDS_MAX);
+    if (n < 0)
+        err_set(e, STATUS_USAGE, n == WORDS_UNCLOSED ? "a quote has no end" : "too many words");
+    if (n < 0 || parse_words(0, n, o.words, is_command, &o, e) != 0) {
+        free(o.words);
+        free(o.text);
+        return err_wrap(e, "%s", path);
+    }
+    *io = o;
     return 0;
 }
 
@@ -147,86 +213,60 @@ static void speak(const struct speaker *s, const char *fmt, ...)
     va_list ap;
 
     va_start(ap, fmt);
-    vsnprintf(line, sizeof(line), fmt, ap);
+    format_text_v(line, sizeof(line), fmt, ap);
     va_end(ap);
     s->say(s->ctx, line);
 }
 
-static void load_module(const char *path, const struct speaker *s)
+/* -1 only for a module that is not there: without the others all may still be well. */
+static int load_module(const char *path, const struct speaker *s, struct err *e)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int errnum = errno;
 
-    if (fd == -1) {
-        speak(s, "vmm: %s: cannot open module: %s", path, strerror(errno));
-        return;
-    }
-    if (syscall(SYS_finit_module, fd, "", 0) == -1) {
+    if (fd == -1)
+        return err_set_errno(e, STATUS_UNSUPPORTED, errnum, "%s: cannot open module", path);
+    if (syscall(SYS_finit_module, fd, "", 0) == -1 && errno != EEXIST) {
         /* ENOENT here is about a symbol, and its usual text would send the reader after a file. */
-        if (errno == ENOENT)
-            speak(s,
-                  "vmm: %s: cannot load module: a symbol it needs is missing (is a module it depends on "
-                  "loaded before it?)",
-                  path);
-        else if (errno != EEXIST)
-            speak(s, "vmm: %s: cannot load module: %s", path, strerror(errno));
+        speak(s, "vmm: %s: cannot load module: %s", path,
+              errno != ENOENT ? strerror(errno)
+                              : "a symbol it needs is missing (is a module it depends on loaded before it?)");
     }
     close(fd);
+    return 0;
 }
 
 /* --- the list ------------------------------------------------------------------------------------ */
 
-static bool is_blank(char c)
+static void free_list(struct list *l)
 {
-    return c == ' ' || c == '\t';
+    if (l != NULL)
+        free(l->text);
+    free(l);
 }
 
-/*
- * Cut the next word out of *at. Returns NULL at the end of the line, else the
- * word, with its length in *len and *at behind it.
- */
-static const char *next_word(const char **at, size_t *len)
+/* Take one line, NUL-terminated, into the list, its words to *words; `number` is its place in the file. */
+static int take_line(struct list *l, char *line, unsigned number, char ***words, struct err *e)
 {
-    const char *word = *at;
-    const char *end;
+    int n = words_split(line, *words, PID1_WORDS_MAX);
 
-    while (is_blank(*word))
-        word++;
-    if (*word == '\0' || *word == '#')
-        return NULL;
-    for (end = word; *end != '\0' && !is_blank(*end); end++)
-        ;
-    *at = end;
-    *len = (size_t)(end - word);
-    return word;
-}
-
-/* Take one line, NUL-terminated, into the list; `number` is its place in the file. */
-static int take_line(struct list *l, char *line, unsigned number, struct err *e)
-{
-    const char *at = line;
-    size_t len = 0;
-    unsigned words_n = 0;
-
-    while (next_word(&at, &len) != NULL)
-        words_n++;
-    if (words_n == 0)
+    if (n == WORDS_UNCLOSED)
+        return err_set(e, STATUS_USAGE, "line %u: a quote has no end", number);
+    if (n == WORDS_TOO_MANY)
+        return err_set(e, STATUS_USAGE, "line %u: too many words (limit %d)", number, PID1_WORDS_MAX);
+    if (n == 0)
         return 0;
-    if (words_n > PID1_WORDS_MAX)
-        return err_set(e, STATUS_USAGE, "line %u: too many words (%u, limit %d)", number, words_n,
-                       PID1_WORDS_MAX);
     if (l->lines_n == PID1_LINES_MAX)
         return err_set(e, STATUS_USAGE, "line %u: too many commands (limit %d)", number, PID1_LINES_MAX);
-    line[at - line] = '\0'; /* behind the last word */
-    while (is_blank(*line))
-        line++;
-    l->lines[l->lines_n++] = line;
+    l->lines[l->lines_n++] = *words;
+    *words += n + 1;
     return 0;
 }
 
 /* Split the first `len` bytes of l->text into commands. */
 static int split_list(struct list *l, size_t len, struct err *e)
 {
-    char *line = l->text;
+    char *line = l->text, **words = l->words;
     unsigned number = 1;
 
     for (size_t i = 0; i < len; i++) {
@@ -237,41 +277,13 @@ static int split_list(struct list *l, size_t len, struct err *e)
         if (c != '\n')
             continue;
         l->text[i] = '\0';
-        if (take_line(l, line, number, e) != 0)
+        if (take_line(l, line, number, &words, e) != 0)
             return -1;
         line = l->text + i + 1;
         number++;
     }
     l->text[len] = '\0';
-    return take_line(l, line, number, e);
-}
-
-/* Fill l->text from the file and set *len. */
-static int read_text(const char *path, struct list *l, size_t *len, struct err *e)
-{
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    size_t have = 0;
-    ssize_t got = -1;
-
-    if (fd == -1)
-        return err_set_errno(e, errno == ENOENT ? STATUS_NOT_FOUND : STATUS_HOST, errno, "cannot open");
-    while (have < sizeof(l->text)) {
-        got = read(fd, l->text + have, sizeof(l->text) - have);
-        if (got == -1 && errno == EINTR)
-            continue;
-        if (got <= 0)
-            break;
-        have += (size_t)got;
-    }
-    if (got == -1)
-        err_set_errno(e, STATUS_HOST, errno, "cannot read");
-    close(fd);
-    if (got == -1)
-        return -1;
-    if (have > PID1_LIST_LEN_MAX)
-        return err_set(e, STATUS_USAGE, "list too long (limit %d bytes)", PID1_LIST_LEN_MAX);
-    *len = have;
-    return 0;
+    return take_line(l, line, number, &words, e);
 }
 
 /* *out is the caller's to free. */
@@ -281,9 +293,13 @@ static int read_list(const char *path, struct list **out, struct err *e)
     size_t len = 0;
 
     if (l == NULL)
-        return err_set(e, STATUS_HOST, "%s: out of memory", path);
-    if (read_text(path, l, &len, e) != 0 || split_list(l, len, e) != 0) {
+        return err_set_errno(e, STATUS_HOST, ENOMEM, "host memory: %s", path);
+    if (file_read_text(path, PID1_LIST_LEN_MAX, &l->text, &len, e) != 0) {
         free(l);
+        return -1;
+    }
+    if (split_list(l, len, e) != 0) {
+        free_list(l);
         return err_wrap(e, "%s", path);
     }
     *out = l;
@@ -300,28 +316,15 @@ static uint64_t now_ms(void)
     return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
 }
 
-/* In the child: become the command. `line` has 1 to PID1_WORDS_MAX words. */
-static void become(const char *self, const char *line, const sigset_t *mask, const struct speaker *s)
+/* In the child: become the command, of 1 to PID1_WORDS_MAX words. */
+static void become(const char *self, char *const *words, const sigset_t *mask, const struct speaker *s)
 {
-    char *argv[PID1_WORDS_MAX + 2];
-    const char *at = line;
-    const char *word;
-    size_t len = 0;
-    unsigned argc = 0;
+    char *argv[PID1_WORDS_MAX + 2] = {(char *)self};
+    unsigned argc = words[0][0] != '/';
     int errnum;
 
-    if (*line != '/')
-        argv[argc++] = strdup(self);
-    while ((word = next_word(&at, &len)) != NULL)
-        argv[argc++] = strndup(word, len);
-    argv[argc] = NULL;
-    assert(argc > 0);
-    for (unsigned i = 0; i < argc; i++)
-        if (argv[i] == NULL) {
-            speak(s, "vmm: out of memory");
-            _exit(STATUS_CANNOT_EXECUTE);
-        }
-
+    while (*words != NULL)
+        argv[argc++] = *words++;
     setsid();
     sigprocmask(SIG_SETMASK, mask, NULL); /* a blocked signal would stay blocked in the new program */
     execv(argv[0], argv);
@@ -374,7 +377,7 @@ static void signal_command(pid_t pid, int sig)
 static int wait_command(const struct pid1_options *o, pid_t pid, unsigned n, const sigset_t *set, int *stop,
                         const struct speaker *s)
 {
-    uint64_t deadline = now_ms() + o->limit_ms;
+    uint64_t deadline = o->limit_ms != 0 ? now_ms() + o->limit_ms : UINT64_MAX;
     bool killed = false;
     int status = 128 + SIGKILL;
 
@@ -392,7 +395,7 @@ static int wait_command(const struct pid1_options *o, pid_t pid, unsigned n, con
             if (*stop != 0)
                 speak(s, "vmm: command %u: killed (still running %d ms after signal %d)", n, GRACE_MS, *stop);
             else
-                speak(s, "vmm: command %u: killed (ran longer than %u ms)", n, o->limit_ms);
+                speak(s, "vmm: command %u: killed (ran longer than %" PRIu64 " ms)", n, o->limit_ms);
             signal_command(pid, SIGKILL);
             killed = true;
             deadline = now_ms() + GRACE_MS;
@@ -404,30 +407,58 @@ static int wait_command(const struct pid1_options *o, pid_t pid, unsigned n, con
     return status;
 }
 
-static void run_command(const struct pid1_options *o, const char *line, unsigned n, const sigset_t *set,
-                        const sigset_t *outer, int *stop, const struct speaker *s)
+/* What is said of the commands of a list. */
+static void announce(unsigned n, char *const *words, const struct speaker *s)
 {
-    int status = STATUS_CANNOT_EXECUTE;
-    pid_t pid;
+    struct text t = TEXT_EMPTY;
 
-    speak(s, "BEGIN %u %s", n, line);
-    pid = fork();
-    if (pid == 0)
-        become(o->self, line, outer, s);
-    else if (pid == -1)
-        speak(s, "vmm: command %u: cannot fork: %s", n, strerror(errno));
-    else
-        status = wait_command(o, pid, n, set, stop, s);
-    speak(s, "EXIT %u %d", n, status);
+    text_add(&t, "BEGIN %u", n);
+    for (; *words != NULL; words++)
+        text_add(&t, " %s", *words);
+    speak(s, "%s", t.failed ? "BEGIN" : t.s);
+    text_free(&t);
 }
 
-int pid1_run_list(const struct pid1_options *o, pid1_say *say, void *ctx, struct err *e)
+static int run_command(const struct pid1_options *o, char *const *words, unsigned n, const sigset_t *set,
+                       const sigset_t *outer, int *stop, const struct speaker *s)
+{
+    pid_t pid = _Fork();
+
+    if (pid == 0)
+        become(o->self, words, outer, s);
+    if (pid != -1)
+        return wait_command(o, pid, n, set, stop, s);
+    speak(s, "vmm: command %u: cannot fork: %s", n, strerror(errno));
+    return STATUS_CANNOT_EXECUTE;
+}
+
+/* The commands of a list, between lines that say where the output of each begins and ends. */
+static int run_list(const struct pid1_options *o, const struct list *l, const sigset_t *set,
+                    const sigset_t *outer, const struct speaker *s)
+{
+    unsigned n = 0;
+    int stop = 0, worst = 0;
+
+    while (l != NULL && n < l->lines_n && stop == 0) {
+        char *const *words = l->lines[n++];
+        int status;
+
+        announce(n, words, s);
+        status = run_command(o, words, n, set, outer, &stop, s);
+        speak(s, "EXIT %u %d", n, status);
+        if (status != 0 && (worst == 0 || worst == STATUS_UNSUPPORTED))
+            worst = status;
+    }
+    speak(s, "END %u", n);
+    return worst;
+}
+
+int pid1_run_commands(const struct pid1_options *o, pid1_say *say, void *ctx, int *status, struct err *e)
 {
     const struct speaker s = {say, ctx};
     struct list *l = NULL;
     sigset_t set;
     sigset_t outer;
-    unsigned n = 0;
     int stop = 0;
 
     if (o->list != NULL && read_list(o->list, &l, e) != 0)
@@ -440,32 +471,49 @@ int pid1_run_list(const struct pid1_options *o, pid1_say *say, void *ctx, struct
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGINT);
     sigprocmask(SIG_BLOCK, &set, &outer);
-
-    while (l != NULL && n < l->lines_n && stop == 0) {
-        n++;
-        run_command(o, l->lines[n - 1], n, &set, &outer, &stop, &s);
-    }
-    speak(&s, "END %u", n);
+    if (o->command != NULL)
+        *status = run_command(o, o->command, 1, &set, &outer, &stop, &s);
+    else
+        *status = run_list(o, l, &set, &outer, &s);
     sigprocmask(SIG_SETMASK, &outer, NULL);
-    free(l);
+    free_list(l);
     return 0;
 }
 
-int pid1_run(const struct pid1_options *o, pid1_say *say, void *ctx, struct err *e)
+int pid1_run(const struct pid1_options *o, pid1_say *say, void *ctx, int *status, struct err *e)
 {
     const struct speaker s = {say, ctx};
 
     pid1_open_console();
     for (unsigned i = 0; i < o->kmods_n; i++)
-        load_module(o->kmods[i], &s);
-    return pid1_run_list(o, say, ctx, e);
+        if (load_module(o->kmods[i], &s, e) != 0)
+            return -1;
+    return pid1_run_commands(o, say, ctx, status, e);
 }
 
-void pid1_end(void)
+/* The way to a panic that is one on purpose: to end the init would be another, and look like a crash. */
+static void panic(void)
 {
+    int fd;
+
+    if (!exists("/proc/sysrq-trigger")) {
+        mkdir("/proc", 0555);
+        mount("proc", "/proc", "proc", MS_NOSUID | MS_NOEXEC | MS_NODEV, NULL);
+    }
+    fd = open("/proc/sysrq-trigger", O_WRONLY | O_CLOEXEC);
+    if (fd != -1 && write(fd, "c", 1) == 1)
+        poll(NULL, 0, 1000);
+}
+
+void pid1_end(enum pid1_end end)
+{
+    static const int ways[] = {RB_POWER_OFF, RB_AUTOBOOT, RB_HALT_SYSTEM, RB_POWER_OFF};
+
     tcdrain(1);
     sync();
-    reboot(RB_POWER_OFF);
+    if (end == PID1_PANIC)
+        panic();
+    reboot(ways[end]);
     for (;;)
         pause();
 }

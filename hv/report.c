@@ -6,6 +6,7 @@
 
 #include "boot/x86.h"
 #include "hv/value.h"
+#include "mem/format.h"
 
 struct outcome outcome_of_error(const struct err *why)
 {
@@ -90,11 +91,16 @@ static void add_failure(const struct outcome *o, struct text *out)
                  o->last_exit[0] != '\0' ? o->last_exit : "none", o->exits_n);
 }
 
+static bool ended_well(const struct outcome *o)
+{
+    return o->reason == REASON_ENDED || o->reason == REASON_EXPECTED;
+}
+
 void report_text(const struct outcome *o, struct text *out)
 {
     if (o->reason == REASON_ABORTED)
         add_abort(o, out);
-    else if (o->reason != REASON_ENDED)
+    else if (!ended_well(o))
         add_failure(o, out);
     if (o->no_core.text[0] != '\0')
         report_error(&o->no_core, out);
@@ -106,14 +112,56 @@ static void add_member(struct text *out, const char *name, const char *value)
     text_add_json(out, value, strlen(value));
 }
 
+void report_access(const struct unknown_access *u, char *text, size_t len)
+{
+    format_text(text, len, "%s 0x%" PRIx64 ", %u byte%s",
+                u->memory  ? (u->write ? "write of memory at" : "read of memory at")
+                : u->write ? "out port"
+                           : "in port",
+                u->at, u->width, u->width == 1 ? "" : "s");
+}
+
+void report_unknown(const struct outcome *o, struct text *out)
+{
+    uint64_t listed = 0;
+    char what[80];
+    unsigned i;
+
+    for (i = 0; i < o->unknown_n; i++) {
+        report_access(&o->unknown[i], what, sizeof(what));
+        text_add(out, "vmm: guest: %s: nothing answers there (%" PRIu64 " times)\n", what, o->unknown[i].n);
+        listed += o->unknown[i].n;
+    }
+    if (listed != o->unknown_all)
+        text_add(out, "vmm: guest: and %" PRIu64 " such accesses elsewhere\n", o->unknown_all - listed);
+}
+
+static void add_unknown(const struct outcome *o, struct text *out)
+{
+    unsigned i;
+
+    text_add(out, ",\"unknown_accesses\":%" PRIu64 ",\"unknown\":[", o->unknown_all);
+    for (i = 0; i < o->unknown_n; i++) {
+        const struct unknown_access *u = &o->unknown[i];
+
+        text_add(out, "%s{\"%s\":\"0x%" PRIx64 "\",\"width\":%u,\"write\":%s,\"count\":%" PRIu64 "}",
+                 i != 0 ? "," : "", u->memory ? "memory" : "port", u->at, u->width,
+                 u->write ? "true" : "false", u->n);
+    }
+    text_add(out, "]");
+}
+
 void report_json(const struct outcome *o, const struct text *calls, struct text *out)
 {
     static const char *const reasons[] = {
-        [REASON_ENDED] = "ended",     [REASON_CALL_ERROR] = "call-error",   [REASON_ABORTED] = "aborted",
-        [REASON_FAULTED] = "faulted", [REASON_TIMEOUT] = "timeout",         [REASON_SIGNAL] = "signal",
-        [REASON_COPIES] = "copies",   [REASON_UNSUPPORTED] = "unsupported", [REASON_ERROR] = "error",
+        [REASON_ENDED] = "ended",       [REASON_CALL_ERROR] = "call-error",
+        [REASON_ABORTED] = "aborted",   [REASON_FAULTED] = "faulted",
+        [REASON_TIMEOUT] = "timeout",   [REASON_SIGNAL] = "signal",
+        [REASON_COPIES] = "copies",     [REASON_UNSUPPORTED] = "unsupported",
+        [REASON_ERROR] = "error",       [REASON_RESET] = "reset",
+        [REASON_EXPECTED] = "expected", [REASON_UNEXPECTED] = "unexpected",
     };
-    bool has_error = o->reason != REASON_ENDED && o->reason != REASON_ABORTED;
+    bool has_error = !ended_well(o) && o->reason != REASON_ABORTED;
 
     text_add(out, "{\"version\":%d,\"status\":%d", REPORT_VERSION, (int)o->status);
     add_member(out, "reason", reasons[o->reason]);
@@ -152,6 +200,8 @@ void report_json(const struct outcome *o, const struct text *calls, struct text 
         add_member(out, "no_core", o->no_core.text);
     if (calls->len != 0)
         text_add(out, ",\"calls\":[%s]", calls->s);
+    if (o->bare)
+        add_unknown(o, out);
     text_add(out, ",\"exits\":%" PRIu64 ",\"ran_us\":%" PRIu64 "}\n", o->exits_n, o->ran_ns / 1000);
 }
 

@@ -6,6 +6,7 @@
 #define HV_REPORT_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "boot/cpu.h"
@@ -17,6 +18,9 @@
 enum reason {
     REASON_ENDED,
     REASON_CALL_ERROR, /* a called function returned an error */
+    REASON_RESET,      /* a bare guest asked for a reset */
+    REASON_EXPECTED,   /* it did what was expected of it, and may have been ended then */
+    REASON_UNEXPECTED, /* it did not */
     REASON_ABORTED,
     REASON_FAULTED,
     REASON_TIMEOUT,
@@ -28,6 +32,16 @@ enum reason {
 
 /* What is left of the vCPU when a guest faulted. */
 enum registers { REGISTERS_NONE, REGISTERS_SHOWN, REGISTERS_RESET_BY_KVM };
+
+/* Something a bare guest accessed and nothing answers: an I/O port, or a page where there is no memory. */
+struct unknown_access {
+    uint64_t at; /* port or physical address of the first access */
+    uint64_t n;
+    uint8_t width; /* bytes */
+    bool write, memory;
+};
+
+#define UNKNOWN_MAX 64
 
 struct outcome {
     enum reason reason;
@@ -41,8 +55,12 @@ struct outcome {
     struct cpu_sregs sregs;
     char last_exit[160]; /* "" before the first */
     uint64_t exits_n;
-    uint64_t ran_ns;      /* wall time inside the run loop */
-    unsigned addr_digits; /* of a guest address */
+    uint64_t ran_ns;                            /* wall time inside the run loop */
+    unsigned addr_digits;                       /* of a guest address */
+    bool bare;                                  /* what follows is there */
+    struct unknown_access unknown[UNKNOWN_MAX]; /* the first ones */
+    unsigned unknown_n;
+    uint64_t unknown_all; /* accesses, listed or not */
 };
 
 /* An outcome for a guest that never ran because of `why`. */
@@ -50,6 +68,12 @@ struct outcome outcome_of_error(const struct err *why);
 
 /* What goes to stderr: nothing when the guest ended by itself. Each line ends with a newline. */
 void report_text(const struct outcome *o, struct text *out);
+
+/* What nothing answered, one line each, as said with -v. */
+void report_unknown(const struct outcome *o, struct text *out);
+
+/* "in port 0x3c0, 1 byte" into text[len]: what such an access is called. */
+void report_access(const struct unknown_access *u, char *text, size_t len);
 
 /*
  * One JSON object and a newline. `version` is that of the object's members;

@@ -43,14 +43,6 @@ static bool find_type(const struct jsonin_value *v, enum msg_type *out)
     return false;
 }
 
-static int hex_digit(char c)
-{
-    return c >= '0' && c <= '9'   ? c - '0'
-           : c >= 'a' && c <= 'f' ? c - 'a' + 10
-           : c >= 'A' && c <= 'F' ? c - 'A' + 10
-                                  : -1;
-}
-
 /* The bytes take the place of their digits. */
 static bool read_bytes(const struct jsonin_value *v, struct msg_value *out)
 {
@@ -59,7 +51,7 @@ static bool read_bytes(const struct jsonin_value *v, struct msg_value *out)
     if (v->type != JSONIN_STRING || v->len % 2 != 0)
         return false;
     for (i = 0; i < v->len / 2; i++) {
-        int high = hex_digit(v->s[2 * i]), low = hex_digit(v->s[2 * i + 1]);
+        int high = text_hex_digit(v->s[2 * i]), low = text_hex_digit(v->s[2 * i + 1]);
 
         if (high < 0 || low < 0)
             return false;

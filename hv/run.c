@@ -2,85 +2,26 @@
 #include "hv/run.h"
 
 #include <inttypes.h>
-#include <string.h>
 
-#include "boot/x86.h"
+#include "hv/ending.h"
+#include "hv/expect.h"
 #include "hv/host.h"
-#include "hv/probe.h"
-#include "mem/num.h"
 
 /* One run in progress. */
 struct run {
     const struct run_env *env;
+    struct runner runner;
     struct outcome *out;
     struct abort_bytes abort; /* new for each run: what one leaves unfinished is not the next one's */
     struct exit last;
 };
 
-static int take_registers(struct run *r, struct err *e)
+static bool fetch_code(void *ctx, const struct cpu_sregs *s, struct gva at, uint8_t *code, size_t n)
 {
-    struct outcome *o = r->out;
-
-    if (machine_get_regs(&r->env->vm->machine, &o->regs, e) != 0 ||
-        machine_get_sregs(&r->env->vm->machine, &o->sregs, e) != 0)
-        return -1;
-    /* KVM on AMD resets the vCPU after a triple fault: what is there now says nothing about the guest. */
-    o->registers = o->regs.rip == RESET_RIP && o->sregs.cs.base == RESET_CS_BASE &&
-                           (o->sregs.cr0 & (CR0_PG | CR0_PE)) == 0
-                       ? REGISTERS_RESET_BY_KVM
-                       : REGISTERS_SHOWN;
-    return 0;
-}
-
-/*
- * An instruction that KVM cannot emulate. Where there are no bytes to fetch
- * the guest jumped into the void. Else real hardware would have run most of
- * them: on a KVM that emulates all kernel-mode code it is the host's limit.
- */
-static void explain_emulation(struct run *r, bool software_kvm)
-{
-    struct outcome *o = r->out;
-    struct gva ip = gva_make(o->sregs.cs.base + o->regs.rip);
+    const struct vm *vm = (const struct vm *)ctx;
     struct gpa pa;
-    uint8_t code[4];
-    int w = (int)o->addr_digits;
 
-    if (!vm_translate(r->env->vm, &o->sregs, ip, &pa) || !gmem_read(r->env->vm->mem, pa, code, 1)) {
-        err_set(&o->why, STATUS_FAULTED, "guest: faulted: jump to 0x%0*" PRIx64 ", where there is no memory",
-                w, ip.v);
-        return;
-    }
-    if (!gmem_read(r->env->vm->mem, pa, code, sizeof(code)))
-        memset(code, 0, sizeof(code));
-    err_set(&o->why, software_kvm ? STATUS_UNSUPPORTED : STATUS_FAULTED,
-            "guest: KVM cannot emulate the instruction at 0x%0*" PRIx64 " (bytes %02x %02x %02x %02x)", w,
-            ip.v, code[0], code[1], code[2], code[3]);
-    if (software_kvm)
-        err_hint(&o->why, "this KVM emulates kernel-mode code without SSE and x87: compile the guest with "
-                          "-mgeneral-regs-only, or run it on a host with VT-x or AMD-V");
-}
-
-static int end_faulted(struct run *r, const struct exit *x, struct err *e)
-{
-    struct outcome *o = r->out;
-    char what[sizeof(o->last_exit)];
-
-    o->reason = REASON_FAULTED;
-    if (take_registers(r, e) != 0)
-        return -1;
-    exit_describe(x, o->addr_digits, what, sizeof(what));
-    err_set(&o->why, STATUS_FAULTED, "guest: faulted: %s", what);
-    if (x->kind == EXIT_EMULATION) {
-        int paging32 = probe_paging32(r->env->vm->kvm_fd, e);
-
-        if (paging32 < 0)
-            return -1;
-        explain_emulation(r, paging32 == 0);
-    }
-    if (o->why.status == STATUS_UNSUPPORTED)
-        o->reason = REASON_UNSUPPORTED;
-    o->status = o->why.status;
-    return 0;
+    return vm_translate(vm, s, at, &pa) && gmem_read(vm->mem, pa, code, n);
 }
 
 static int end_stopped(struct run *r, enum stop_cause cause, struct err *e)
@@ -90,17 +31,8 @@ static int end_stopped(struct run *r, enum stop_cause cause, struct err *e)
     struct gpa pa;
     int w = (int)o->addr_digits;
 
-    if (take_registers(r, e) != 0)
+    if (ending_stopped(&r->runner, cause, o, e) != 0)
         return -1;
-    o->reason = cause == STOP_TIMEOUT ? REASON_TIMEOUT : REASON_SIGNAL;
-    if (cause == STOP_SIGINT)
-        err_set(&o->why, STATUS_INTERRUPTED, "guest: stopped by SIGINT (at 0x%0*" PRIx64 ")", w, o->regs.rip);
-    else if (cause == STOP_SIGTERM)
-        err_set(&o->why, STATUS_TERMINATED, "guest: stopped by SIGTERM (at 0x%0*" PRIx64 ")", w, o->regs.rip);
-    else
-        err_set(&o->why, STATUS_TIMEOUT, "guest: time limit of %" PRIu64 " ms reached (at 0x%0*" PRIx64 ")",
-                r->env->limit_ns / 1000000, w, o->regs.rip);
-    o->status = o->why.status;
     if (cause == STOP_TIMEOUT && vm_find_writable_snapshot_leaf(r->env->vm, &o->sregs, &va, &pa))
         err_hint(&o->why,
                  "the guest's page tables make the read-only snapshot page 0x%0*" PRIx64
@@ -110,23 +42,12 @@ static int end_stopped(struct run *r, enum stop_cause cause, struct err *e)
     return 0;
 }
 
-/* The guest broke a rule of the ABI; `why` is what it did. */
-static int end_broken(struct run *r, const struct err *why, struct err *e)
-{
-    if (take_registers(r, e) != 0)
-        return -1;
-    r->out->reason = REASON_FAULTED;
-    r->out->why = *why;
-    r->out->status = why->status;
-    return 0;
-}
-
 static int take_served(struct run *r, enum served served, const struct err *why, struct err *e)
 {
     switch (served) {
     case SERVED_ON:
     case SERVED_STOPPED: return 1; /* the stop has kicked the machine: the next run sees it */
-    case SERVED_BROKEN: return end_broken(r, why, e);
+    case SERVED_BROKEN: return ending_broken(&r->runner, why, r->out, e);
     case SERVED_FAILED: break;
     }
     *e = *why;
@@ -175,7 +96,7 @@ static int take_exit(struct run *r, const struct exit *x, struct err *e)
         if (!abort_take(&r->abort, x->value))
             return 1;
         abort_decode(&r->abort, &r->out->abort);
-        if (take_registers(r, e) != 0)
+        if (ending_take_registers(&r->runner, r->out, e) != 0)
             return -1;
         r->out->reason = REASON_ABORTED;
         r->out->status = STATUS_ABORTED;
@@ -185,7 +106,7 @@ static int take_exit(struct run *r, const struct exit *x, struct err *e)
     case ACTION_TIMER: set_timer(r, x->value); return 1;
     case ACTION_HALT: return 0;
     case ACTION_LOOK: return look(r, e);
-    case ACTION_FAULT: return end_faulted(r, x, e);
+    case ACTION_FAULT: return ending_faulted(&r->runner, x, r->out, e);
     }
     return err_set(e, STATUS_HOST, "bug: exit %d has no action", (int)x->kind);
 }
@@ -204,8 +125,25 @@ static int loop(struct run *r, struct err *e)
             r->last = x;
         }
         on = take_exit(r, &x, e);
+        if (on == 1 && r->env->console->expect != NULL && expect_is_decided(r->env->console->expect)) {
+            r->out->reason = REASON_EXPECTED;
+            return 0;
+        }
     } while (on == 1);
     return on;
+}
+
+static struct run make_run(const struct run_env *env, struct outcome *out)
+{
+    return (struct run){
+        .env = env,
+        .runner = {.machine = &env->vm->machine,
+                   .kvm_fd = env->vm->kvm_fd,
+                   .limit_ns = env->limit_ns,
+                   .fetch = fetch_code,
+                   .ctx = env->vm},
+        .out = out,
+    };
 }
 
 struct outcome run_outcome(const struct vm *vm)
@@ -219,10 +157,9 @@ struct outcome run_outcome(const struct vm *vm)
 
 int run_until_halt(const struct run_env *env, struct outcome *out, struct err *e)
 {
-    struct run r = {.env = env, .out = out};
+    struct run r = make_run(env, out);
     uint64_t before = out->exits_n, start = host_monotonic();
-    struct err late;
-    int result, flushed;
+    int result;
 
     env->vm->ran = true;
     stop_watch(env->stop, &env->vm->machine);
@@ -230,21 +167,7 @@ int run_until_halt(const struct run_env *env, struct outcome *out, struct err *e
     result = loop(&r, e);
     stop_set_timer(env->stop, 0);
     out->ran_ns += host_monotonic() - start;
-    /*
-     * What the guest said before it ended is written while the limit still
-     * holds: a reader that does not take it in time is a guest not done in time.
-     */
-    flushed = console_flush(env->console, result == 0 ? e : &late);
-    if (flushed < 0)
-        result = -1;
-    else if (flushed == CONSOLE_STOPPED && result == 0 && out->reason != REASON_TIMEOUT &&
-             out->reason != REASON_SIGNAL)
-        result = end_stopped(&r, stop_why(env->stop), e);
-    stop_disarm(env->stop);
-    stop_watch(env->stop, NULL);
-    /* A kick that came after the last look is not the next run's; the signals that must not be lost are
-     * noted. */
-    machine_unkick(&env->vm->machine);
+    result = ending_flush(&r.runner, env->console, env->stop, result, out, e);
     if (out->exits_n != before)
         exit_describe(&r.last, out->addr_digits, out->last_exit, sizeof(out->last_exit));
     if (result != 0 || out->reason != REASON_ENDED)
@@ -255,7 +178,7 @@ int run_until_halt(const struct run_env *env, struct outcome *out, struct err *e
 int run_init(const struct run_env *env, struct outcome *out, struct err *e)
 {
     struct vm *vm = env->vm;
-    struct run r = {.env = env, .out = out};
+    struct run r = make_run(env, out);
     struct cpu_regs regs;
     struct err why;
 
@@ -270,7 +193,7 @@ int run_init(const struct run_env *env, struct outcome *out, struct err *e)
                 "guest: init ended with a misaligned stack pointer (0x%0*" PRIx64
                 ", a multiple of 16 wanted)",
                 (int)out->addr_digits, regs.rsp);
-        return end_broken(&r, &why, e);
+        return ending_broken(&r.runner, &why, out, e);
     }
     vm->dispatch = regs.rax;
     vm->call_sp = regs.rsp;

@@ -21,7 +21,9 @@ int session_open(struct session *s, const struct options *o, const struct snapsh
         goto fail_kvm;
     if (vm_open(&s->vm, s->kvm_fd, snap, &vo, e) != 0)
         goto fail_stop;
-    console_init(&s->console, STDOUT_FILENO, &s->stop);
+    console_init(&s->console, o->console_fd, &s->stop);
+    s->expect = o->expect;
+    s->console.expect = &s->expect;
     console_init(&s->log, o->log_fd, &s->stop);
     s->host.console = &s->console;
     s->host.stop = &s->stop;
@@ -148,9 +150,10 @@ int session_call_all(struct session *s, struct outcome *out, struct text *calls,
     const struct options *o = s->o;
     unsigned i;
 
-    for (i = 0; i < o->calls_n && out->reason == REASON_ENDED; i++)
+    for (i = 0; i < o->calls_n && out->reason == REASON_ENDED && !expect_is_decided(&s->expect); i++)
         if (call_one(s, &o->calls[i], out, calls, e) != 0)
             return -1;
+    expect_judge(&s->expect, out);
     /* A core that cannot be written takes nothing from what the guest came to. */
     if (o->core != NULL && out->registers != REGISTERS_NONE &&
         (out->reason == REASON_FAULTED || out->reason == REASON_ABORTED) &&

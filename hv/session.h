@@ -10,6 +10,7 @@
 #include "boot/snapshot.h"
 #include "hv/call.h"
 #include "hv/console.h"
+#include "hv/expect.h"
 #include "hv/options.h"
 #include "hv/report.h"
 #include "hv/run.h"
@@ -22,6 +23,7 @@ struct session {
     const struct options *o;
     struct host_functions host;
     struct console console, log;
+    struct expect expect;
     struct service service;
     struct stop stop;
     struct vm vm;

@@ -1,8 +1,7 @@
 /* Memory slots and the holes in them. See slots.h. */
 #include "hv/slots.h"
 
-#include <assert.h>
-
+#include "mem/assert.h"
 #include "mem/layout.h"
 #include "mem/num.h"
 

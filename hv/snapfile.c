@@ -5,12 +5,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "mem/bytes.h"
+#include "mem/format.h"
 
 bool snapfile_is(const char *path)
 {
@@ -44,10 +44,15 @@ struct snap_cpu snapfile_host_cpu(void)
 /* --- a file that shrinks under us ------------------------------------------------------------------------ */
 
 static struct {
-    uintptr_t start, len;
+    struct region memory, copy;
     char line[512];
     size_t line_len;
 } guarded;
+
+static bool holds(const struct region *r, const void *p)
+{
+    return (uintptr_t)p - (uintptr_t)r->base < r->len;
+}
 
 /*
  * Only what may be called in a signal handler. The interrupted code cannot go
@@ -56,7 +61,7 @@ static struct {
 static void lost_page(int signum, siginfo_t *info, void *context)
 {
     (void)context;
-    if ((uintptr_t)info->si_addr - guarded.start < guarded.len) {
+    if (holds(&guarded.memory, info->si_addr) || holds(&guarded.copy, info->si_addr)) {
         if (write(STDERR_FILENO, guarded.line, guarded.line_len) < 0) {
             /* Nobody is left to tell; the status says it too. */
         }
@@ -69,18 +74,23 @@ static void lost_page(int signum, siginfo_t *info, void *context)
 int snapfile_guard(const struct snapshot *s, const char *path, struct err *e)
 {
     struct sigaction sa = {.sa_sigaction = lost_page, .sa_flags = SA_SIGINFO | SA_ONSTACK};
-    int n;
 
     sigemptyset(&sa.sa_mask);
-    guarded.len = 0;
-    n = snprintf(guarded.line, sizeof(guarded.line), "vmm: %.400s: shrank while it was in use\n", path);
-    guarded.line_len = n > 0 ? (size_t)n : 0;
-    guarded.start = (uintptr_t)s->memory.base;
+    guarded.memory.len = guarded.copy.len = 0;
+    guarded.line_len =
+        format_text(guarded.line, sizeof(guarded.line), "vmm: %.400s: shrank while it was in use\n", path);
     if (sigaction(SIGBUS, &sa, NULL) != 0) {
         int errnum = errno;
 
         return err_set_errno(e, STATUS_HOST, errnum, "signals: cannot handle SIGBUS");
     }
-    guarded.len = s->memory.len;
+    guarded.memory = s->memory;
     return 0;
+}
+
+void snapfile_guard_copy(const struct region *r)
+{
+    guarded.copy.len = 0;
+    guarded.copy.base = r->base;
+    guarded.copy.len = r->len;
 }

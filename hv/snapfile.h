@@ -51,6 +51,12 @@ bool snapfile_is(const char *path);
  */
 int snapfile_guard(const struct snapshot *s, const char *path, struct err *e);
 
+/*
+ * The same for the loss of a page of `r`, a mapping of the same file by the
+ * one VM of the process; an empty region ends it. Without a guard it means nothing.
+ */
+void snapfile_guard_copy(const struct region *r);
+
 /* This host's CPU, as a file names it. */
 struct snap_cpu snapfile_host_cpu(void);
 

@@ -1,5 +1,4 @@
 /* Opening a snapshot file. See snapfile.h. */
-#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -7,6 +6,7 @@
 #include <unistd.h>
 
 #include "hv/snapfile.h"
+#include "mem/assert.h"
 #include "mem/bytes.h"
 #include "mem/crc32c.h"
 #include "mem/num.h"
@@ -211,9 +211,13 @@ int snapfile_read(const char *path, bool verify, struct snapshot *out, struct sn
         return err_set_errno(e, missing ? STATUS_NOT_FOUND : STATUS_IMAGE, errnum, "%s: cannot open", path);
     }
     result = read_open(&src, verify, &s, &i, e);
-    close(src.fd);
-    if (result != 0)
+    if (result != 0) {
+        close(src.fd);
         return -1;
+    }
+    s.from_file = true;
+    s.file_fd = src.fd;
+    s.memory_off = snap_section(&i, SNAP_MEMORY)->off;
     *out = s;
     if (info != NULL)
         *info = i;

@@ -15,6 +15,17 @@
 
 _Static_assert(GUEST_MSRS_N <= KVM_FILTER_MAX, "the filter holds them all");
 
+/* What KVM refuses is the fault of the file that it came from; other values are vmm's own. */
+static int blame(bool from_file, struct err *e)
+{
+    if (e->status != STATUS_IMAGE)
+        return -1;
+    if (from_file)
+        return err_wrap(e, "snapshot");
+    e->status = STATUS_HOST;
+    return -1;
+}
+
 /* --- system registers: captured --------------------------------------------------------------------- */
 
 static int capture_sregs(struct machine *m, struct snapshot *s, struct err *e)
@@ -39,9 +50,9 @@ static int restore_sregs(struct machine *m, const struct snapshot *s, const stru
     if (b != NULL && (other.cr0 & CR0_PG) != 0) {
         other.cr3 ^= PAGE_LEN;
         if (machine_set_sregs(m, &other, e) != 0)
-            return -1;
+            return blame(s->from_file, e);
     }
-    return machine_set_sregs(m, &s->sregs, e);
+    return machine_set_sregs(m, &s->sregs, e) == 0 ? 0 : blame(s->from_file, e);
 }
 
 /* --- MSRs: the guest's are captured, all others reset --------------------------------------------------- */
@@ -67,8 +78,10 @@ static int restore_msrs(struct machine *m, const struct snapshot *s, const struc
                         struct err *e)
 {
     if (b != NULL && machine_set_msrs(m, b->msrs, b->msrs_n, e) != 0)
-        return -1;
-    return s->msrs_n == 0 ? 0 : machine_set_msrs(m, s->msrs, s->msrs_n, e);
+        return blame(false, e);
+    if (s->msrs_n != 0 && machine_set_msrs(m, s->msrs, s->msrs_n, e) != 0)
+        return blame(s->from_file, e);
+    return 0;
 }
 
 /* --- everything else: reset --------------------------------------------------------------------------------- */
@@ -78,18 +91,23 @@ static int restore_msrs(struct machine *m, const struct snapshot *s, const struc
  * which would sleep on in the next; an interrupt half delivered; or one in
  * service, behind which no other is let through.
  */
-static int restore_parts(struct machine *m, const struct snapshot *s, const struct state_baseline *b,
-                         struct err *e)
+static int reset_parts(struct machine *m, const struct state_baseline *b, struct err *e)
 {
     unsigned i;
 
-    (void)s;
     if (b == NULL)
         return 0;
     for (i = 0; kvm_parts[i].name != NULL; i++)
         if (b->parts[i] != NULL && kvm_parts[i].set(m, b->parts[i], e) != 0)
             return -1;
     return 0;
+}
+
+static int restore_parts(struct machine *m, const struct snapshot *s, const struct state_baseline *b,
+                         struct err *e)
+{
+    (void)s;
+    return reset_parts(m, b, e);
 }
 
 /* x87 and SSE as the ABI has them at entry, whatever KVM makes a new vCPU with. */
@@ -137,7 +155,16 @@ int state_restore(struct machine *m, const struct snapshot *s, const struct stat
     return 0;
 }
 
-int state_take_baseline(struct state_baseline *out, int kvm_fd, struct machine *m, bool irqchip,
+int state_reset(struct machine *m, const struct state_baseline *b, const struct cpu_sregs *s, struct err *e)
+{
+    if (reset_parts(m, b, e) != 0 || machine_set_sregs(m, s, e) != 0)
+        return -1;
+    if (b != NULL && machine_set_msrs(m, b->msrs, b->msrs_n, e) != 0)
+        return -1;
+    return machine_reset_fpu(m, e);
+}
+
+int state_take_baseline(struct state_baseline *out, int kvm_fd, struct machine *m, enum part_of has,
                         struct err *e)
 {
     struct state_baseline b = {.msrs_n = 0};
@@ -146,7 +173,7 @@ int state_take_baseline(struct state_baseline *out, int kvm_fd, struct machine *
     if (kvm_list_msrs(kvm_fd, m, &b.msrs, &b.msrs_n, e) != 0)
         return -1;
     for (i = 0; kvm_parts[i].name != NULL; i++) {
-        if (kvm_parts[i].irqchip && !irqchip)
+        if (kvm_parts[i].part_of > has)
             continue;
         b.parts[i] = calloc(1, kvm_parts[i].len);
         if (b.parts[i] == NULL) {

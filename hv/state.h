@@ -11,6 +11,7 @@
 #include "boot/cpu.h"
 #include "boot/snapshot.h"
 #include "hv/kvm.h"
+#include "hv/kvm_state.h"
 #include "mem/error.h"
 
 #define STATE_PARTS_MAX 12
@@ -24,10 +25,19 @@ struct state_baseline {
 
 /*
  * Take the state of a machine that has not run yet. Needed for a machine that
- * is to be restored after its guest ran; the caller frees it.
+ * is to be restored after its guest ran; `has` is the last thing of enum part_of
+ * that the machine has. The caller frees it.
  */
-int state_take_baseline(struct state_baseline *b, int kvm_fd, struct machine *m, bool irqchip, struct err *e);
+int state_take_baseline(struct state_baseline *b, int kvm_fd, struct machine *m, enum part_of has,
+                        struct err *e);
 void state_free_baseline(struct state_baseline *b);
+
+/*
+ * Put a machine that ran no guest of the ABI into the state of `b`, or, with b
+ * NULL, leave what has not changed since it was made; then the system
+ * registers in `s`, and the FPU as after reset.
+ */
+int state_reset(struct machine *m, const struct state_baseline *b, const struct cpu_sregs *s, struct err *e);
 
 /* Let the guest change only the MSRs that the table knows, where its kind is filtered. Before the first run. */
 int state_filter_msrs(struct machine *m, const struct guest_kind *kind, struct err *e);
@@ -39,6 +49,7 @@ int state_capture(struct machine *m, struct snapshot *out, struct err *e);
  * Put the machine into the state of `s`: captured parts as they were, all
  * others as in `b`, or, with b NULL, left alone because they have not changed
  * since the machine was made. A guest with page tables has its TLB flushed.
+ * STATUS_IMAGE when KVM refuses values that came from a file.
  */
 int state_restore(struct machine *m, const struct snapshot *s, const struct state_baseline *b, struct err *e);
 

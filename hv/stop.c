@@ -1,11 +1,12 @@
 /* Time limits and signals. See stop.h for why none is lost and none comes late. */
 #include "hv/stop.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <stddef.h>
 
 #include "hv/host.h"
+#include "hv/ktimer.h"
+#include "mem/assert.h"
 
 #define TICK_NS   (15 * 1000 * 1000)
 #define REPEAT_NS (20 * 1000 * 1000)
@@ -14,17 +15,6 @@ static const int signals[STOP_SIGNALS_N] = {SIGALRM, SIGINT, SIGTERM, SIGHUP};
 
 /* The handler's way to the one struct stop there is. */
 static struct stop *volatile current;
-
-static void set_timer(timer_t timer, uint64_t first_ns, uint64_t repeat_ns)
-{
-    const struct itimerspec t = {
-        .it_value = {.tv_sec = (time_t)(first_ns / 1000000000u), .tv_nsec = (long)(first_ns % 1000000000u)},
-        .it_interval = {.tv_sec = (time_t)(repeat_ns / 1000000000u),
-                        .tv_nsec = (long)(repeat_ns % 1000000000u)},
-    };
-
-    timer_settime(timer, 0, &t, NULL);
-}
 
 static void on_signal(int sig, siginfo_t *info, void *context)
 {
@@ -37,7 +27,7 @@ static void on_signal(int sig, siginfo_t *info, void *context)
         if (sig != SIGALRM) {
             s->caught = sig;
             /* From here on kick again and again: a wait that is entered just now must end as well. */
-            set_timer(s->tick_timer, REPEAT_NS, REPEAT_NS);
+            ktimer_set(s->tick_timer, REPEAT_NS, REPEAT_NS);
         }
         if (s->machine != NULL)
             machine_kick(s->machine);
@@ -45,11 +35,9 @@ static void on_signal(int sig, siginfo_t *info, void *context)
     errno = saved;
 }
 
-static int make_timer(timer_t *timer, struct err *e)
+static int make_timer(int *timer, struct err *e)
 {
-    struct sigevent ev = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGALRM};
-
-    if (timer_create(CLOCK_MONOTONIC, &ev, timer) != 0) {
+    if (ktimer_create(SIGALRM, timer) != 0) {
         int errnum = errno;
 
         return err_set_errno(e, STATUS_HOST, errnum, "host: cannot create a timer");
@@ -67,12 +55,12 @@ int stop_open(struct stop *s, struct err *e)
     if (make_timer(&s->limit_timer, e) != 0)
         return -1;
     if (make_timer(&s->tick_timer, e) != 0) {
-        timer_delete(s->limit_timer);
+        ktimer_delete(s->limit_timer);
         return -1;
     }
     if (make_timer(&s->guest_timer, e) != 0) {
-        timer_delete(s->limit_timer);
-        timer_delete(s->tick_timer);
+        ktimer_delete(s->limit_timer);
+        ktimer_delete(s->tick_timer);
         return -1;
     }
     current = s;
@@ -91,9 +79,9 @@ void stop_close(struct stop *s)
     unsigned i;
 
     /* Timers first: a signal of theirs that is still on its way finds the handler in place. */
-    timer_delete(s->limit_timer);
-    timer_delete(s->tick_timer);
-    timer_delete(s->guest_timer);
+    ktimer_delete(s->limit_timer);
+    ktimer_delete(s->tick_timer);
+    ktimer_delete(s->guest_timer);
     s->machine = NULL;
     for (i = 0; i < STOP_SIGNALS_N; i++)
         sigaction(signals[i], &s->old[i], NULL);
@@ -112,7 +100,7 @@ void stop_arm(struct stop *s, uint64_t ns)
         return;
     }
     s->limit_at = host_monotonic() + ns;
-    set_timer(s->limit_timer, ns, REPEAT_NS);
+    ktimer_set(s->limit_timer, ns, REPEAT_NS);
 }
 
 void stop_disarm(struct stop *s)
@@ -120,7 +108,7 @@ void stop_disarm(struct stop *s)
     if (s->limit_at == 0)
         return;
     s->limit_at = 0;
-    set_timer(s->limit_timer, 0, 0);
+    ktimer_set(s->limit_timer, 0, 0);
 }
 
 enum stop_cause stop_why(const struct stop *s)
@@ -137,10 +125,10 @@ void stop_tick(struct stop *s)
     if (s->tick_armed || s->caught != 0)
         return;
     s->tick_armed = true;
-    set_timer(s->tick_timer, TICK_NS, 0);
+    ktimer_set(s->tick_timer, TICK_NS, 0);
     /* A signal that came since the check above wanted more than this one kick. */
     if (s->caught != 0)
-        set_timer(s->tick_timer, REPEAT_NS, REPEAT_NS);
+        ktimer_set(s->tick_timer, REPEAT_NS, REPEAT_NS);
 }
 
 void stop_ticked(struct stop *s)
@@ -154,7 +142,7 @@ void stop_set_timer(struct stop *s, uint64_t period_ns)
         return;
     s->due_ns = period_ns;
     s->due_at = host_monotonic() + period_ns;
-    set_timer(s->guest_timer, period_ns, period_ns);
+    ktimer_set(s->guest_timer, period_ns, period_ns);
 }
 
 bool stop_timer_due(struct stop *s)

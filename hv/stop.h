@@ -14,7 +14,6 @@
 #include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
-#include <time.h>
 
 #include "hv/kvm.h"
 #include "mem/error.h"
@@ -24,11 +23,11 @@ enum stop_cause { STOP_NONE, STOP_TIMEOUT, STOP_SIGINT, STOP_SIGTERM };
 #define STOP_SIGNALS_N 4
 
 struct stop {
-    struct machine *machine; /* kicked by the handler; NULL = none */
-    timer_t limit_timer, tick_timer, guest_timer;
-    uint64_t limit_at;            /* CLOCK_MONOTONIC ns, 0 = none */
-    uint64_t due_at, due_ns;      /* the guest timer's next expiry and its period, 0 = stopped */
-    volatile sig_atomic_t caught; /* a terminating signal, or 0 */
+    struct machine *machine;                  /* kicked by the handler; NULL = none */
+    int limit_timer, tick_timer, guest_timer; /* hv/ktimer.h */
+    uint64_t limit_at;                        /* CLOCK_MONOTONIC ns, 0 = none */
+    uint64_t due_at, due_ns;                  /* the guest timer's next expiry and its period, 0 = stopped */
+    volatile sig_atomic_t caught;             /* a terminating signal, or 0 */
     bool tick_armed;
     struct sigaction old[STOP_SIGNALS_N];
 };

@@ -3,9 +3,10 @@
 
 #include <stdarg.h>
 #include <stdint.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "mem/format.h"
 
 /* Room for `more` bytes and a NUL. */
 static bool reserve(struct text *t, size_t more)
@@ -32,17 +33,17 @@ static bool reserve(struct text *t, size_t more)
 void text_add(struct text *t, const char *fmt, ...)
 {
     va_list ap;
-    int n;
+    size_t n;
 
     va_start(ap, fmt);
-    n = vsnprintf(NULL, 0, fmt, ap);
+    n = format_text_v(NULL, 0, fmt, ap);
     va_end(ap);
-    if (n < 0 || !reserve(t, (size_t)n))
+    if (!reserve(t, n))
         return;
     va_start(ap, fmt);
-    vsnprintf(t->s + t->len, (size_t)n + 1, fmt, ap);
+    format_text_v(t->s + t->len, n + 1, fmt, ap);
     va_end(ap);
-    t->len += (size_t)n;
+    t->len += n;
 }
 
 void text_add_bytes(struct text *t, const char *s, size_t len)
@@ -115,4 +116,12 @@ void text_free(struct text *t)
 {
     free(t->s);
     *t = TEXT_EMPTY;
+}
+
+int text_hex_digit(char c)
+{
+    return c >= '0' && c <= '9'   ? c - '0'
+           : c >= 'a' && c <= 'f' ? c - 'a' + 10
+           : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                  : -1;
 }

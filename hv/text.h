@@ -27,4 +27,7 @@ void text_add_json(struct text *t, const char *s, size_t len);
 
 void text_free(struct text *t);
 
+/* The value of a hexadecimal digit, -1 for anything else. */
+int text_hex_digit(char c);
+
 #endif

@@ -1,15 +1,12 @@
 /* Values of calls as text. See value.h for the forms. */
 #include "hv/value.h"
 
-#include <ctype.h>
-#include <errno.h>
 #include <inttypes.h>
-#include <math.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
+#include "hv/decimal.h"
 #include "hv/file.h"
+#include "mem/num.h"
 
 #define VALUE_FILE_MAX ((uint64_t)1 << 30)
 
@@ -34,93 +31,58 @@ static int bad_value(const char *option, enum msg_type type, const char *text, s
     return err_set(e, STATUS_USAGE, "--%s: not a value of type %s (%s)", option, msg_type_name(type), text);
 }
 
-/* strtoll and friends skip blanks and take a sign that unsigned types have no use for: neither is wanted. */
-static bool parse_integer(const char *s, bool is_signed, uint64_t max, uint64_t min_magnitude, uint64_t *bits)
+/* The digits of `base` that *s begins with; *s is behind them then. False without any, or above 64 bits. */
+static bool take_digits(const char **s, unsigned base, uint64_t *out)
 {
-    bool negative = *s == '-';
-    const char *digits = s + negative;
-    unsigned long long v;
-    char *end;
+    const char *at = *s;
+    uint64_t v = 0;
+    int digit;
 
-    if (*digits < '0' || *digits > '9' || (negative && !is_signed))
+    for (; (digit = text_hex_digit(*at)) >= 0 && (unsigned)digit < base; at++)
+        if (!num_mul(v, base, &v) || !num_add(v, (unsigned)digit, &v))
+            return false;
+    if (at == *s)
         return false;
-    errno = 0;
-    v = strtoull(digits, &end, digits[0] == '0' && (digits[1] == 'x' || digits[1] == 'X') ? 16 : 10);
-    if (errno != 0 || *end != '\0' || v > (negative ? min_magnitude : max))
-        return false;
-    *bits = negative ? 0 - (uint64_t)v : (uint64_t)v;
+    *s = at;
+    *out = v;
     return true;
 }
 
-/* nan(0xBITS): a NaN with all its bits. */
-static bool parse_nan_bits(const char *s, uint64_t exponent, uint64_t max, uint64_t *bits)
+static bool parse_integer(const char *s, bool is_signed, uint64_t max, uint64_t min_magnitude, uint64_t *bits)
 {
-    unsigned long long v;
-    char *end;
+    bool negative = is_signed && *s == '-';
+    unsigned base = 10;
+    uint64_t v;
+
+    s += negative;
+    if (s[0] == '0' && (s[1] == 'x' || s[1] == 'X')) {
+        base = 16;
+        s += 2;
+    }
+    if (!take_digits(&s, base, &v) || *s != '\0' || v > (negative ? min_magnitude : max))
+        return false;
+    *bits = negative ? 0 - v : v;
+    return true;
+}
+
+static const struct decimal_form *form_of(enum msg_type type)
+{
+    return type == MSG_FLOAT ? &decimal_float : &decimal_double;
+}
+
+/* nan(0xBITS) is a NaN with all its bits. */
+static bool parse_floating(const struct decimal_form *form, const char *s, uint64_t *bits)
+{
+    uint64_t v;
 
     if (strncmp(s, "nan(0x", 6) != 0)
-        return false;
-    errno = 0;
-    v = strtoull(s + 4, &end, 16);
-    /* All exponent bits, and a mantissa (the bits below the exponent's lowest) that is not zero. */
-    if (errno != 0 || strcmp(end, ")") != 0 || v > max || (v & exponent) != exponent ||
-        (v & ((exponent & -exponent) - 1)) == 0)
+        return decimal_parse(form, s, bits);
+    s += 6;
+    if (!take_digits(&s, 16, &v) || strcmp(s, ")") != 0 || v > (form->sign | (form->sign - 1)) ||
+        (v & (form->sign - 1)) <= form->exponent)
         return false;
     *bits = v;
     return true;
-}
-
-#define FLOAT_EXPONENT  0x7f800000u
-#define DOUBLE_EXPONENT 0x7ff0000000000000u
-
-/* strtod also takes leading blanks, a plus sign and nan(anything): none of them is a value of ours. */
-static bool starts_a_number(const char *s)
-{
-    return *s != '\0' && *s != '+' && !isspace((unsigned char)*s) && strchr(s, '(') == NULL;
-}
-
-static bool parse_float(const char *s, uint64_t *bits)
-{
-    uint32_t b;
-    char *end;
-    float f;
-
-    if (parse_nan_bits(s, FLOAT_EXPONENT, UINT32_MAX, bits))
-        return true;
-    if (!starts_a_number(s))
-        return false;
-    errno = 0;
-    f = strtof(s, &end);
-    if (*end != '\0' || (errno == ERANGE && isinf(f)))
-        return false;
-    memcpy(&b, &f, sizeof(b));
-    *bits = b;
-    return true;
-}
-
-static bool parse_double(const char *s, uint64_t *bits)
-{
-    char *end;
-    double d;
-
-    if (parse_nan_bits(s, DOUBLE_EXPONENT, UINT64_MAX, bits))
-        return true;
-    if (!starts_a_number(s))
-        return false;
-    errno = 0;
-    d = strtod(s, &end);
-    if (*end != '\0' || (errno == ERANGE && isinf(d)))
-        return false;
-    memcpy(bits, &d, sizeof(*bits));
-    return true;
-}
-
-static int hex_digit(char c)
-{
-    return c >= '0' && c <= '9'   ? c - '0'
-           : c >= 'a' && c <= 'f' ? c - 'a' + 10
-           : c >= 'A' && c <= 'F' ? c - 'A' + 10
-                                  : -1;
 }
 
 static int parse_bytes(const char *option, const char *text, struct text *storage, struct err *e)
@@ -137,12 +99,12 @@ static int parse_bytes(const char *option, const char *text, struct text *storag
         return 0;
     }
     for (i = 0; i < len; i++)
-        if (hex_digit(text[i]) < 0)
+        if (text_hex_digit(text[i]) < 0)
             return bad_value(option, MSG_BYTES, text, e);
     if (len % 2 != 0)
         return bad_value(option, MSG_BYTES, text, e);
     for (i = 0; i < len; i += 2) {
-        char byte = (char)(hex_digit(text[i]) << 4 | hex_digit(text[i + 1]));
+        char byte = (char)(text_hex_digit(text[i]) << 4 | text_hex_digit(text[i + 1]));
 
         text_add_bytes(storage, &byte, 1);
     }
@@ -160,8 +122,8 @@ int value_parse_as(const char *option, enum msg_type type, const char *text, str
     case MSG_UINT: ok = parse_integer(text, false, UINT32_MAX, 0, &v.bits); break;
     case MSG_LONG: ok = parse_integer(text, true, INT64_MAX, (uint64_t)INT64_MAX + 1, &v.bits); break;
     case MSG_ULONG: ok = parse_integer(text, false, UINT64_MAX, 0, &v.bits); break;
-    case MSG_FLOAT: ok = parse_float(text, &v.bits); break;
-    case MSG_DOUBLE: ok = parse_double(text, &v.bits); break;
+    case MSG_FLOAT:
+    case MSG_DOUBLE: ok = parse_floating(form_of(type), text, &v.bits); break;
     case MSG_BOOL:
         v.bits = strcmp(text, "true") == 0 || strcmp(text, "1") == 0;
         ok = v.bits != 0 || strcmp(text, "false") == 0 || strcmp(text, "0") == 0;
@@ -202,39 +164,16 @@ int value_parse(const char *option, const char *spec, struct msg_value *out, str
     return value_parse_as(option, type, colon + 1, out, storage, e);
 }
 
-/* The shortest decimal form that reads back as the same number. */
-static void print_double(double d, bool is_float, struct text *out)
-{
-    int precision, most = is_float ? 9 : 17;
-    char s[40];
-
-    for (precision = is_float ? 6 : 15; precision <= most; precision++) {
-        snprintf(s, sizeof(s), "%.*g", precision, d);
-        if (is_float ? strtof(s, NULL) == (float)d : strtod(s, NULL) == d)
-            break;
-    }
-    text_add(out, "%s", s);
-}
-
 static void print_floating(const struct msg_value *v, struct text *out)
 {
-    if (v->type == MSG_FLOAT) {
-        uint32_t bits = (uint32_t)v->bits;
-        float f;
+    const struct decimal_form *form = form_of(v->type);
+    char s[DECIMAL_LEN_MAX];
 
-        memcpy(&f, &bits, sizeof(f));
-        if (isnan(f))
-            text_add(out, "nan(0x%08" PRIx32 ")", bits);
-        else
-            print_double((double)f, true, out);
+    if ((v->bits & (form->sign - 1)) > form->exponent) {
+        text_add(out, "nan(0x%0*" PRIx64 ")", v->type == MSG_FLOAT ? 8 : 16, v->bits);
     } else {
-        double d;
-
-        memcpy(&d, &v->bits, sizeof(d));
-        if (isnan(d))
-            text_add(out, "nan(0x%016" PRIx64 ")", v->bits);
-        else
-            print_double(d, false, out);
+        decimal_print(form, v->bits, s);
+        text_add(out, "%s", s);
     }
 }
 
@@ -264,7 +203,7 @@ void value_print(const struct msg_value *v, struct text *out)
 
 static bool is_finite(const struct msg_value *v)
 {
-    uint64_t exponent = v->type == MSG_FLOAT ? FLOAT_EXPONENT : DOUBLE_EXPONENT;
+    uint64_t exponent = form_of(v->type)->exponent;
 
     return (v->bits & exponent) != exponent;
 }

@@ -1,7 +1,6 @@
 /* A machine with a guest in it. See vm.h for the contract. */
 #include "hv/vm.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -10,10 +9,15 @@
 #include "boot/gdt.h"
 #include "boot/x86.h"
 #include "hv/host.h"
+#include "hv/snapfile.h"
+#include "mem/assert.h"
 #include "mem/bytes.h"
 #include "mem/guest_abi.h"
 #include "mem/num.h"
 #include "paging/walk.h"
+
+/* The largest snapshot whose memory is copied for each VM. */
+#define COPY_MAX ((uint64_t)1 << 20)
 
 /* Tables a search for one leaf may visit: enough for any honest guest, and no time at all. */
 #define SEARCH_TABLES_MAX 65536
@@ -21,6 +25,25 @@
 static bool is_paged(const struct vm *vm)
 {
     return vm->snap->plan.rules->model == MODEL_PAGED;
+}
+
+/*
+ * The memory of an identity guest is its own. A small one is copied: that is
+ * faster than to fault its pages in. Of a large one in a file, a VM has what
+ * its guest writes, and shares the rest with everyone.
+ */
+static int map_copy(struct vm *vm, struct err *e)
+{
+    const struct snapshot *s = vm->snap;
+    uint64_t len = s->plan.snapshot_len;
+
+    vm->copy_of_file = s->from_file && len > COPY_MAX;
+    if (!vm->copy_of_file)
+        return region_map(&vm->copy, len, e);
+    if (region_map_file_private(&vm->copy, s->file_fd, s->memory_off, len, e) != 0)
+        return -1;
+    snapfile_guard_copy(&vm->copy);
+    return 0;
 }
 
 static int map_memory(struct vm *vm, struct err *e)
@@ -31,7 +54,7 @@ static int map_memory(struct vm *vm, struct err *e)
 
     if (region_map(&vm->scratch, l->sizes.scratch_len, e) != 0)
         return -1;
-    if (!is_paged(vm) && region_map(&vm->copy, l->snapshot_len, e) != 0)
+    if (!is_paged(vm) && map_copy(vm, e) != 0)
         return -1;
     if (region_map(&vm->messages, l->sizes.input_len + l->sizes.output_len, e) != 0)
         return -1;
@@ -89,7 +112,8 @@ int vm_open(struct vm *out, int kvm_fd, const struct snapshot *snap, const struc
         return -1;
     slots_init(&vm->slots, &vm->machine, opt->irqchip, false);
     if (state_filter_msrs(&vm->machine, snap->kind, e) != 0 || map_memory(vm, e) != 0 ||
-        (vm->warm && state_take_baseline(&vm->baseline, kvm_fd, &vm->machine, vm->irqchip, e) != 0)) {
+        (vm->warm && state_take_baseline(&vm->baseline, kvm_fd, &vm->machine,
+                                         vm->irqchip ? PART_OF_IRQCHIP : PART_OF_ALL, e) != 0)) {
         vm_close(vm);
         return -1;
     }
@@ -105,6 +129,9 @@ void vm_close(struct vm *vm)
     vm->mem = NULL;
     region_unmap(&vm->scratch);
     region_unmap(&vm->copy);
+    if (vm->copy_of_file)
+        snapfile_guard_copy(&vm->copy);
+    vm->copy_of_file = false;
     region_unmap(&vm->messages);
     vm->usable = vm->ready = false;
 }
@@ -167,7 +194,9 @@ static int restore_memory(struct vm *vm, struct err *e)
 
     if (region_clear(&vm->scratch, e) != 0)
         return -1;
-    if (!is_paged(vm))
+    if (vm->copy_of_file && region_clear(&vm->copy, e) != 0)
+        return -1;
+    if (!is_paged(vm) && !vm->copy_of_file)
         memcpy(vm->copy.base, s->memory.base, s->memory.len);
     store_le64(vm_scratch(vm, 0), IO_STACK_EMPTY);
     store_le64(vm_scratch(vm, l->output_off), IO_STACK_EMPTY);

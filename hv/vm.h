@@ -23,6 +23,7 @@ struct vm {
     struct slots slots;
     struct region scratch;
     struct region copy; /* identity guests: the VM's own copy of the snapshot's memory */
+    bool copy_of_file;  /* ... of which only what is written is a copy */
     struct gmem *mem;   /* view of all of the guest's memory */
     bool irqchip;
     bool warm;                      /* may be restored after its guest ran */

@@ -1,9 +1,9 @@
 /* Errors as data: formatting only. See error.h for the contract. */
 #include "mem/error.h"
 
-#include <stdio.h>
 #include <string.h>
 
+#include "mem/format.h"
 /* Text may quote names a user or a guest chose: one line stays one line, and a terminal stays as it was. */
 static void make_printable(char *s)
 {
@@ -22,7 +22,7 @@ int err_set(struct err *e, enum status status, const char *fmt, ...)
     e->status = status;
     e->hint[0] = '\0';
     va_start(ap, fmt);
-    vsnprintf(e->text, sizeof(e->text), fmt, ap);
+    format_text_v(e->text, sizeof(e->text), fmt, ap);
     va_end(ap);
     make_printable(e->text);
     return -1;
@@ -36,10 +36,10 @@ int err_set_errno(struct err *e, enum status status, int errnum, const char *fmt
     e->status = status;
     e->hint[0] = '\0';
     va_start(ap, fmt);
-    vsnprintf(e->text, sizeof(e->text), fmt, ap);
+    format_text_v(e->text, sizeof(e->text), fmt, ap);
     va_end(ap);
     used = strlen(e->text);
-    snprintf(e->text + used, sizeof(e->text) - used, ": %s", strerror(errnum));
+    format_text(e->text + used, sizeof(e->text) - used, ": %s", strerror(errnum));
     make_printable(e->text);
     return -1;
 }
@@ -52,10 +52,10 @@ int err_wrap(struct err *e, const char *fmt, ...)
 
     memcpy(old, e->text, sizeof(old));
     va_start(ap, fmt);
-    vsnprintf(e->text, sizeof(e->text), fmt, ap);
+    format_text_v(e->text, sizeof(e->text), fmt, ap);
     va_end(ap);
     used = strlen(e->text);
-    snprintf(e->text + used, sizeof(e->text) - used, ": %s", old);
+    format_text(e->text + used, sizeof(e->text) - used, ": %s", old);
     make_printable(e->text);
     return -1;
 }
@@ -65,7 +65,7 @@ int err_hint(struct err *e, const char *fmt, ...)
     va_list ap;
 
     va_start(ap, fmt);
-    vsnprintf(e->hint, sizeof(e->hint), fmt, ap);
+    format_text_v(e->hint, sizeof(e->hint), fmt, ap);
     va_end(ap);
     make_printable(e->hint);
     return -1;

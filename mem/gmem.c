@@ -5,11 +5,12 @@
  */
 #include "mem/gmem.h"
 
-#include <assert.h>
 #include <endian.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "mem/assert.h"
 
 struct span {
     uint64_t start;

@@ -1,9 +1,9 @@
 /* The address plan. See layout.h for the picture and the contract. */
 #include "mem/layout.h"
 
-#include <assert.h>
 #include <inttypes.h>
 
+#include "mem/assert.h"
 #include "mem/guest_abi.h"
 #include "mem/num.h"
 

@@ -1,45 +1,44 @@
 /* Host mappings. See region.h for the contract. */
 #include "mem/region.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stddef.h>
 #include <sys/mman.h>
 
+#include "mem/assert.h"
 #include "mem/num.h"
 
-int region_map(struct region *r, uint64_t len, struct err *e)
+static int map(struct region *r, int prot, int flags, int fd, uint64_t off, uint64_t len, struct err *e)
 {
     void *p;
 
-    assert(len != 0 && num_is_page_aligned(len));
-    p = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    assert(len != 0 && num_is_page_aligned(len) && num_is_page_aligned(off));
+    p = mmap(NULL, len, prot, MAP_PRIVATE | MAP_NORESERVE | flags, fd, (off_t)off);
     if (p == MAP_FAILED) {
         int errnum = errno;
 
-        return err_set_errno(e, STATUS_HOST, errnum, "host memory: cannot map %" PRIu64 " bytes", len);
+        return err_set_errno(e, STATUS_HOST, errnum, "host memory: cannot map %" PRIu64 " bytes%s", len,
+                             flags == MAP_ANONYMOUS ? "" : " of a file");
     }
     r->base = (uint8_t *)p;
     r->len = len;
     return 0;
 }
 
+int region_map(struct region *r, uint64_t len, struct err *e)
+{
+    return map(r, PROT_READ | PROT_WRITE, MAP_ANONYMOUS, -1, 0, len, e);
+}
+
 int region_map_file(struct region *r, int fd, uint64_t off, uint64_t len, struct err *e)
 {
-    void *p;
+    return map(r, PROT_READ, 0, fd, off, len, e);
+}
 
-    assert(len != 0 && num_is_page_aligned(len) && num_is_page_aligned(off));
-    p = mmap(NULL, len, PROT_READ, MAP_PRIVATE | MAP_NORESERVE, fd, (off_t)off);
-    if (p == MAP_FAILED) {
-        int errnum = errno;
-
-        return err_set_errno(e, STATUS_HOST, errnum, "host memory: cannot map %" PRIu64 " bytes of a file",
-                             len);
-    }
-    r->base = (uint8_t *)p;
-    r->len = len;
-    return 0;
+int region_map_file_private(struct region *r, int fd, uint64_t off, uint64_t len, struct err *e)
+{
+    return map(r, PROT_READ | PROT_WRITE, 0, fd, off, len, e);
 }
 
 int region_seal(struct region *r, struct err *e)

@@ -26,10 +26,16 @@ int region_map(struct region *r, uint64_t len, struct err *e);
  */
 int region_map_file(struct region *r, int fd, uint64_t off, uint64_t len, struct err *e);
 
+/*
+ * The same, to be written as well: what is written is this mapping's own and
+ * never reaches the file. region_clear gives all of it up again.
+ */
+int region_map_file_private(struct region *r, int fd, uint64_t off, uint64_t len, struct err *e);
+
 /* Make the bytes read-only for the host for good: a stray write through the mapping is a fault. */
 int region_seal(struct region *r, struct err *e);
 
-/* Read as zero again, giving the memory back to the host. The mapping must be writable. */
+/* Read as at first again, as zeros or as the file, giving the memory back to the host. Not for what is sealed. */
 int region_clear(struct region *r, struct err *e);
 
 /* Give the mapping back; *r becomes empty. Harmless on an empty region. */

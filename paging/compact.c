@@ -7,11 +7,11 @@
  */
 #include "paging/compact.h"
 
-#include <assert.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "mem/assert.h"
 #include "mem/num.h"
 #include "paging/pagemap.h"
 #include "paging/rebuild.h"

@@ -4,9 +4,9 @@
  */
 #include "paging/pagemap.h"
 
-#include <assert.h>
 #include <stdlib.h>
 
+#include "mem/assert.h"
 #include "mem/num.h"
 
 #define FAN_BITS 10

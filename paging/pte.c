@@ -4,8 +4,7 @@
  */
 #include "paging/pte.h"
 
-#include <assert.h>
-
+#include "mem/assert.h"
 #include "mem/bytes.h"
 
 bool pte_level_has_leaf(const struct pt_geom *g, unsigned level, struct pt_mode mode)

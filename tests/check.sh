@@ -36,20 +36,28 @@ export LINT_JOBS=${LINT_JOBS:-1}
 # --- the stages: "seconds it may take, name"; each is a function stage_NAME, "-" being "_" --------
 stages="1500 lab
 1500 lint
+1200 kernels
+1200 kernels-pae
+900 pack
 600 fuzz
 900 unit-san
 600 unit
 300 unit-amd64
 900 kvm
+600 rows
 1200 cli
 60 binary"
 [ -z "$soak" ] || stages="14400 lab
 1500 lint
+1200 kernels
+1200 kernels-pae
+900 pack
 14400 fuzz
 14400 unit-san
 14400 unit
 14400 unit-amd64
 14400 kvm
+3600 rows
 1200 cli
 60 binary
 14400 mutate
@@ -140,8 +148,16 @@ stage_unit() { run_programs $full unit; }
 stage_unit_amd64() { run_programs build/amd64 unit; }
 stage_unit_san() { run_programs $full-san unit; }
 stage_kvm() { run_programs $full kvm; }
+stage_rows() {
+    # All of them take minutes; three a day come round.
+    [ -n "$soak" ] || local -x ROWS=3
+    tests/kvm/remove_row.sh
+}
 stage_cli() { tests/cli/run.sh; }
 stage_lab() { tests/lab/lab.sh; }
+stage_kernels() { tests/lab/lab.sh --kernels; }
+stage_kernels_pae() { tests/lab/lab.sh --kernels-pae; }
+stage_pack() { tests/lab/pack.sh; }
 stage_lint() { tests/lint/lint.sh; }
 stage_fuzz() { tests/fuzz/replay.sh; }
 stage_mutate() {
@@ -287,7 +303,8 @@ if ! tests/setup.sh check; then
     exit 1
 fi
 
-tests/lab/kernel.sh >/dev/null 2>&1 & # a download, if it is not there yet; the lab says if it failed
+# Downloads, of what is not there yet; the lab says if one failed.
+{ tests/lab/kernel.sh && tests/lab/bare.sh; } >/dev/null 2>&1 &
 run_stage build 900
 trap 'trap - INT TERM; kill $(jobs -p) 2>/dev/null; wait; exit 130' INT TERM
 wait

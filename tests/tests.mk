@@ -2,10 +2,15 @@
 
 full := I686_GUEST=1 GUEST_COUNTER=1
 
-unit_tests := $(patsubst %.c,$(B)/%,$(wildcard tests/unit/test_*.c))
+# What tests the inside of a feature is built with that feature only.
+unit_off := $(if $(I686_GUEST),,tests/unit/test_bare_place.c)
+unit_tests := $(patsubst %.c,$(B)/%,$(filter-out $(unit_off),$(wildcard tests/unit/test_*.c)))
 kvm_tests := $(patsubst %.c,$(B)/%,$(wildcard tests/kvm/test_*.c))
 
-tests: $(unit_tests) $(kvm_tests) bench-programs
+# What is run in the lab beside vmm (typist), or in a guest of it (off).
+lab_programs := $(addprefix $(B)/tests/lab/,typist off)
+
+tests: $(unit_tests) $(kvm_tests) $(lab_programs) bench-programs
 
 # A test sees the whole library of its flavour; what it needs beyond that is in headers beside it.
 # --wrap=ioctl is the seam through which tests/kvm sees and fails the calls into KVM.
@@ -22,13 +27,16 @@ $(B)/tests/kvm/test_%: tests/kvm/test_%.c $(B)/libvmm.a Makefile tests/tests.mk
 fuzz_cc := clang-14
 fuzz_flags := -std=c11 -O1 -g -I. -D_GNU_SOURCE -DVMM_FLAVOUR='"fuzz"' -fno-strict-aliasing \
 	-fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all
-fuzz_src := $(filter-out hv/% boot/guest_i686_none.c,$(wildcard mem/*.c paging/*.c boot/*.c))
+fuzz_src := $(filter-out hv/% mem/heap.c boot/guest_i686_none.c boot/bare_none.c,\
+	$(wildcard mem/*.c paging/*.c boot/*.c))
 fuzz_targets := $(patsubst tests/fuzz/%.c,build/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 
 fuzz: $(fuzz_targets)
 
-# fuzz_json brings its room of hv along.
+# These bring their room of hv along.
 build/fuzz/fuzz_json: hv/jsonin.c hv/jsonin.h tests/unit/json_valid.h
+build/fuzz/fuzz_bus: $(wildcard hv/bus.[ch] hv/dev_*.[ch])
+build/fuzz/fuzz_batch: $(foreach room,args batchfile text words,hv/$(room).c hv/$(room).h)
 
 # These look at every entry of every table: told of each comparison, the fuzzer would be many times slower.
 build/fuzz/fuzz_walk build/fuzz/fuzz_spaces build/fuzz/fuzz_compact: \
@@ -51,6 +59,14 @@ $(B)/tests/bench/floor: tests/bench/floor.c Makefile tests/tests.mk | $(KERNEL_H
 	$(CC) -D_GNU_SOURCE $(addprefix -isystem ,$(KERNEL_HEADERS)) $(CFLAGS) -MMD -MP $(LDFLAGS) -o $@ $<
 
 bench-programs: $(bench_programs)
+
+$(B)/tests/lab/typist: tests/lab/typist.c Makefile tests/tests.mk
+	@mkdir -p $(@D)
+	$(CC) -D_GNU_SOURCE $(CFLAGS) -MMD -MP $(LDFLAGS) -o $@ $<
+
+$(B)/tests/lab/off: tests/lab/off.S tests/tests.mk
+	@mkdir -p $(@D)
+	gcc -m32 -nostdlib -static -o $@ $<
 
 # LAB=1: in the lab as well.
 bench:
@@ -84,6 +100,6 @@ check:
 soak:
 	tests/check.sh --soak
 
--include $(addsuffix .d,$(unit_tests) $(kvm_tests) $(bench_programs))
+-include $(addsuffix .d,$(unit_tests) $(kvm_tests) $(bench_programs) $(B)/tests/lab/typist)
 
 .PHONY: tests fuzz bench bench-programs lint coverage mutate fuzz-replay lab lab-shell demo check soak

@@ -15,13 +15,16 @@
 
 #include "boot/snapshot.h"
 #include "hv/call.h"
+#include "hv/capture.h"
 #include "hv/console.h"
 #include "hv/load.h"
 #include "hv/options.h"
 #include "hv/probe.h"
 #include "hv/run.h"
+#include "hv/snapfile.h"
 #include "hv/stop.h"
 #include "hv/vm.h"
+#include "mem/num.h"
 #include "tests/bench/rows.h"
 
 #define RUNS_MAX 100
@@ -44,6 +47,8 @@ struct row {
     struct sample (*take)(const struct bench *b, const struct row *row, const char *kind);
     const char *function; /* rows that call the guest: what is called */
     bool many;            /* ... with how often to call the host, once; else it is called that often */
+    bool restores;        /* rows that restore: by themselves, or, with pages 0, and call */
+    unsigned pages;       /* ... how many the guest has dirtied each time */
     const char *words[3]; /* rows that start a program: its name and first word, and its last */
 };
 
@@ -91,6 +96,28 @@ static bool ask_program(char *const *argv, char *text, size_t text_len)
     close(fds[0]);
     text[n > 0 ? n : 0] = '\0';
     return ok;
+}
+
+/* How often a row that restores does: where a run writes to many pages, that takes its time. */
+static unsigned long restores_of(const struct bench *b, const struct row *row)
+{
+    return b->calls * 10 / (10 + row->pages) + 3;
+}
+
+static struct sample take_floor_restore(const struct bench *b, const struct row *row, const char *kind)
+{
+    char number[32], pages[32], text[64], program[512], word[] = "restore", name[32];
+    char *argv[] = {program, word, name, pages, number, NULL};
+    struct sample s = {.ns = 0};
+
+    snprintf(program, sizeof(program), "%s", b->floor);
+    snprintf(name, sizeof(name), "%s", kind);
+    snprintf(pages, sizeof(pages), "%u", row->pages);
+    snprintf(number, sizeof(number), "%lu", restores_of(b, row));
+    if (!ask_program(argv, text, sizeof(text)))
+        return failed("floor failed");
+    s.ns = strtod(text, NULL);
+    return s;
 }
 
 static struct sample take_exit(const struct bench *b, const struct row *row, const char *kind)
@@ -173,32 +200,73 @@ struct called {
     struct outcome out;
 };
 
-/* A guest that has ended its init, with its output going to `fd`; never closed, for the process ends. */
-static int start_guest(struct called *c, const struct bench *b, const char *kind, int fd, struct err *e)
+/* Put a guest of `snap` into a VM, with its output going to `fd`, and let it come to where it takes calls. */
+static int run_snapshot(struct called *c, const struct snapshot *snap, int kvm_fd, int fd, struct err *e)
 {
-    static struct snapshot snap;
     const struct vm_options vo = {.irqchip = false, .warm = true};
-    struct options o = options_default();
-    char path[600];
-    int kvm_fd;
 
-    snprintf(path, sizeof(path), "%s/calls-%s.elf", b->samples, kind);
-    o.image = path;
-    if (load_snapshot(&o, &snap, e) != 0 || kvm_open(&kvm_fd, e) != 0 || stop_open(&c->stop, e) != 0)
+    if (stop_open(&c->stop, e) != 0)
         return -1;
     console_init(&c->console, fd, &c->stop);
     c->host = (struct host_functions){.console = &c->console, .stop = &c->stop};
     c->service = (struct service){.host = &c->host, .log = &c->console};
-    if (vm_open(&c->vm, kvm_fd, &snap, &vo, e) != 0)
+    if (vm_open(&c->vm, kvm_fd, snap, &vo, e) != 0)
         return -1;
     c->env = (struct run_env){.vm = &c->vm, .stop = &c->stop, .console = &c->console, .service = &c->service};
     c->out = run_outcome(&c->vm);
-    if (vm_restore(&c->vm, e) != 0 || run_init(&c->env, &c->out, e) != 0)
+    if (vm_restore(&c->vm, e) != 0 || (!c->vm.ready && run_init(&c->env, &c->out, e) != 0))
         return -1;
     if (!c->vm.ready)
         return err_set(e, STATUS_HOST, "init did not end well: %s",
                        c->out.reason == REASON_ABORTED ? "the guest aborted" : c->out.why.text);
     return 0;
+}
+
+/* What is restored comes from a file. */
+static int put_through_file(struct snapshot *s, struct err *e)
+{
+    char path[] = "/tmp/bench-XXXXXX";
+    int fd = mkstemp(path), result;
+
+    if (fd < 0)
+        return err_set(e, STATUS_HOST, "%s: cannot create", path);
+    close(fd);
+    result = snapfile_write(s, path, e);
+    if (result == 0)
+        result = snapfile_read(path, false, s, NULL, e);
+    unlink(path);
+    return result;
+}
+
+/*
+ * A guest that has ended its init; never closed, for the process ends. For rows that restore it is one
+ * that was captured then, with room for what it dirties.
+ */
+static int start_guest(struct called *c, const struct bench *b, const struct row *row, const char *kind,
+                       int fd, struct err *e)
+{
+    static struct snapshot snap, captured;
+    struct options o = options_default();
+    struct load image;
+    char path[600];
+    int kvm_fd;
+
+    snprintf(path, sizeof(path), "%s/%s-%s.elf", b->samples, row->pages != 0 ? "dirty" : "calls", kind);
+    o.image = path;
+    if (row->pages != 0) {
+        o.sizes.heap_len = ((uint64_t)row->pages + 32) * PAGE_LEN;
+        o.sizes.scratch_len += ((uint64_t)row->pages + 64) * PAGE_LEN;
+    }
+    if (load_image(&o, &image, e) != 0 || load_snapshot(&o, &image, &snap, e) != 0 ||
+        kvm_open(&kvm_fd, e) != 0 || run_snapshot(c, &snap, kvm_fd, fd, e) != 0)
+        return -1;
+    if (!row->restores)
+        return 0;
+    if (capture_make(&c->vm, &captured, e) != 0 || put_through_file(&captured, e) != 0)
+        return -1;
+    vm_close(&c->vm);
+    stop_close(&c->stop);
+    return run_snapshot(c, &captured, kvm_fd, fd, e);
 }
 
 /* Call the row's function; `argument` goes with it if the row says so. */
@@ -207,7 +275,7 @@ static int call_once(struct called *c, const struct row *row, unsigned long argu
     struct msg_call call = {
         .name = (const uint8_t *)row->function,
         .name_len = (uint32_t)strlen(row->function),
-        .params_n = row->many ? 1 : 0,
+        .params_n = row->many || row->pages != 0 ? 1 : 0,
         .params = {{.type = MSG_UINT, .bits = argument}},
     };
     struct msg_result result;
@@ -222,6 +290,29 @@ static int call_once(struct called *c, const struct row *row, unsigned long argu
     return 0;
 }
 
+/* Restores alone, after a run each, or restores and calls. */
+static int time_restores(const struct bench *b, const struct row *row, const char *kind, double *ns,
+                         struct err *e)
+{
+    unsigned long n = restores_of(b, row);
+    int fd = open("/dev/null", O_WRONLY | O_CLOEXEC);
+    static struct called c;
+    uint64_t start = 0, spent = 0;
+
+    if (start_guest(&c, b, row, kind, fd, e) != 0)
+        return -1;
+    for (unsigned long i = 0; i < n + n / 10 + 1; i++) {
+        if (row->pages != 0 && call_once(&c, row, row->pages, e) != 0)
+            return -1;
+        start = rows_clock(CLOCK_MONOTONIC);
+        if (vm_restore(&c.vm, e) != 0 || (row->pages == 0 && call_once(&c, row, 0, e) != 0))
+            return -1;
+        spent = i == n / 10 ? 0 : spent + (rows_clock(CLOCK_MONOTONIC) - start);
+    }
+    *ns = (double)spent / (double)n;
+    return 0;
+}
+
 static int time_calls(const struct bench *b, const struct row *row, const char *kind, double *ns,
                       struct err *e)
 {
@@ -230,7 +321,7 @@ static int time_calls(const struct bench *b, const struct row *row, const char *
     static struct called c;
     uint64_t start;
 
-    if (start_guest(&c, b, kind, fd, e) != 0)
+    if (start_guest(&c, b, row, kind, fd, e) != 0)
         return -1;
     for (unsigned long i = 0; i < n / 10 + 1; i++)
         if (call_once(&c, row, b->calls / 10 + 1, e) != 0)
@@ -255,7 +346,7 @@ static struct sample take_calls(const struct bench *b, const struct row *row, co
     pid = fork();
     if (pid == 0) {
         s = (struct sample){.ns = 0};
-        if (time_calls(b, row, kind, &s.ns, &e) != 0)
+        if ((row->restores ? time_restores : time_calls)(b, row, kind, &s.ns, &e) != 0)
             s = failed(e.text);
         _exit(write(fds[1], &s, sizeof(s)) == (ssize_t)sizeof(s) ? 0 : 1);
     }
@@ -299,6 +390,69 @@ static const struct row rows[] = {
      .take = take_calls,
      .function = "times",
      .many = true},
+    {.id = "call-restore",
+     .base = "exit",
+     .unit = "us",
+     .text = "vm_restore and call_guest of a function that does nothing",
+     .take = take_calls,
+     .function = "nothing",
+     .restores = true},
+    {.id = "floor-restore-1",
+     .base = "-",
+     .unit = "us",
+     .text = "bound: copy of 1 page, KVM_SET_SREGS and KVM_SET_REGS, raw ioctls",
+     .take = take_floor_restore,
+     .pages = 1},
+    {.id = "restore-1",
+     .base = "floor-restore-1",
+     .unit = "us",
+     .text = "vm_restore of a guest that has dirtied 1 page of its heap",
+     .take = take_calls,
+     .function = "dirty",
+     .restores = true,
+     .pages = 1},
+    {.id = "floor-restore-10",
+     .base = "-",
+     .unit = "us",
+     .text = "bound: copy of 10 pages, KVM_SET_SREGS and KVM_SET_REGS, raw ioctls",
+     .take = take_floor_restore,
+     .pages = 10},
+    {.id = "restore-10",
+     .base = "floor-restore-10",
+     .unit = "us",
+     .text = "vm_restore of a guest that has dirtied 10 pages of its heap",
+     .take = take_calls,
+     .function = "dirty",
+     .restores = true,
+     .pages = 10},
+    {.id = "floor-restore-100",
+     .base = "-",
+     .unit = "us",
+     .text = "bound: copy of 100 pages, KVM_SET_SREGS and KVM_SET_REGS, raw ioctls",
+     .take = take_floor_restore,
+     .pages = 100},
+    {.id = "restore-100",
+     .base = "floor-restore-100",
+     .unit = "us",
+     .text = "vm_restore of a guest that has dirtied 100 pages of its heap",
+     .take = take_calls,
+     .function = "dirty",
+     .restores = true,
+     .pages = 100},
+    {.id = "floor-restore-1000",
+     .base = "-",
+     .unit = "us",
+     .text = "bound: copy of 1000 pages, KVM_SET_SREGS and KVM_SET_REGS, raw ioctls",
+     .take = take_floor_restore,
+     .pages = 1000},
+    {.id = "restore-1000",
+     .base = "floor-restore-1000",
+     .unit = "us",
+     .text = "vm_restore of a guest that has dirtied 1000 pages of its heap",
+     .take = take_calls,
+     .function = "dirty",
+     .restores = true,
+     .pages = 1000},
     {.id = "process",
      .base = "-",
      .unit = "us",

@@ -4,6 +4,8 @@
  *
  *   floor nothing                   end at once: what a process costs
  *   floor exit KIND N               print the ns of one KVM_RUN that ends at an OUT, mean of N
+ *   floor restore KIND PAGES N      print the ns that it takes to copy so many pages back into the guest and
+ *                                   to set its registers, after a run each, mean of N
  *   floor hello KIND ELF [nocpuid]  run a guest that is linked at fixed addresses to its OUT 108,
  *                                   what it prints going to stdout
  *
@@ -255,10 +257,9 @@ static uint64_t now_ns(void)
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-static void time_exits(struct guest *g, unsigned long n)
+static void start_loop(struct guest *g)
 {
     static const uint8_t loop[] = {0xe6, PORT_PRINT, 0xeb, 0xfc}; /* 1: out %al, $103; jmp 1b */
-    uint64_t start;
 
     open_machine(g, true);
     g->low = map_memory(CODE_LEN + PAGE + HEAP_LEN);
@@ -267,6 +268,13 @@ static void time_exits(struct guest *g, unsigned long n)
     g->entry = BASE;
     lay_out(g, PAGE);
     set_registers(g);
+}
+
+static void time_exits(struct guest *g, unsigned long n)
+{
+    uint64_t start;
+
+    start_loop(g);
     for (unsigned long i = 0; i < n / 10 + 1; i++)
         run_to_out(g);
     start = now_ns();
@@ -274,6 +282,27 @@ static void time_exits(struct guest *g, unsigned long n)
         if (run_to_out(g) != PORT_PRINT)
             die("another port");
     printf("%.3f\n", (double)(now_ns() - start) / (double)n);
+}
+
+/* The pages are memory of the guest's, far from all else. */
+static void time_restores(struct guest *g, uint32_t pages, unsigned long n)
+{
+    uint8_t *there = map_memory(pages * PAGE), *kept = map_memory(pages * PAGE);
+    uint64_t ns = 0, start;
+
+    start_loop(g);
+    set_slot(g, 2, 0x10000000, pages * PAGE, there, false);
+    memset(kept, 1, pages * PAGE);
+    for (unsigned long i = 0; i < n + n / 10 + 1; i++) {
+        run_to_out(g);
+        for (uint32_t page = 0; page < pages; page++)
+            there[page * PAGE] = (uint8_t)i;
+        start = now_ns();
+        memcpy(there, kept, pages * PAGE);
+        set_registers(g);
+        ns = i == n / 10 ? 0 : ns + (now_ns() - start);
+    }
+    printf("%.3f\n", (double)ns / (double)n);
 }
 
 /* Put the PT_LOADs of our own samples to where they belong; returns the image's length in pages' bytes. */
@@ -343,9 +372,11 @@ int main(int argc, char **argv)
             g.kind = &kinds[i];
     if (g.kind != NULL && argc == 4 && strcmp(argv[1], "exit") == 0)
         time_exits(&g, strtoul(argv[3], NULL, 10));
+    else if (g.kind != NULL && argc == 5 && strcmp(argv[1], "restore") == 0)
+        time_restores(&g, (uint32_t)strtoul(argv[3], NULL, 10), strtoul(argv[4], NULL, 10));
     else if (g.kind != NULL && argc <= 5 && strcmp(argv[1], "hello") == 0)
         run_hello(&g, argv[3], argc == 4);
     else
-        die("usage: floor nothing | exit KIND N | hello KIND ELF [nocpuid]");
+        die("usage: floor nothing | exit KIND N | restore KIND PAGES N | hello KIND ELF [nocpuid]");
     return 0;
 }

@@ -13,6 +13,15 @@ refused "an unknown option is a mistake" 64 'unknown option --fly' "$VMM" run --
 refused "an option of another command is a mistake" 64 'unknown option --timeout' "$VMM" inspect --timeout 1s "$hello"
 refused "an option without its value is a mistake" 64 'needs a value' "$VMM" run --timeout
 refused "an option given twice is a mistake" 64 'given twice' "$VMM" run --heap 64K --heap 64K "$hello"
+refused "a value for an option that takes none is a mistake" 64 'unknown option --json=1' "$VMM" inspect --json=1 "$hello"
+refused "the start of several options is none of them" 64 'unknown option --in' "$VMM" inspect --in 16K "$hello"
+refused "letters of one dash are one name" 64 'unknown option -xy' "$VMM" inspect -xy "$hello"
+refused "a word that is one dash is an image" 127 'cannot open' "$VMM" inspect -
+case_is "one dash will do, and an equals sign in front of the value" 0 '^scratch: 512K' \
+    "$VMM" inspect -heap=64K -scratch 512K "$hello"
+case_is "the start of a name will do when no other starts so" 0 '^scratch: 512K' "$VMM" inspect --scr=512K "$hello"
+case_is "two dashes end the options" 0 '^scratch: 288K' "$VMM" inspect -- "$hello"
+refused "what follows them is an image" 127 "--json: cannot open" "$VMM" inspect -- --json
 refused "a size without a suffix is a mistake" 64 'needs a suffix' "$VMM" run --scratch 294912 "$hello"
 refused "a size of zero is a mistake" 64 'zero' "$VMM" run --heap 0K "$hello"
 refused "a negative size is a mistake" 64 'not a size' "$VMM" run --heap -4K "$hello"

@@ -26,4 +26,32 @@ if [ -s "$tmp/hello.c" ] && diff <(sed '/^\/\*/d' guest-samples/hello.c) "$tmp/h
 else
     not_ok "README's guest in C is guest-samples/hello.c" "$(cat "$tmp/diff")"
 fi
+
+# What CI is told to do. The step runs in a folder with ./vmm and kernel.elf; nobody is asked for root.
+mkdir -p "$tmp/ci/bin"
+ln -s "$VMM" "$tmp/ci/vmm"
+ln -s "$VMM" "$tmp/ci/bin/vmm"
+cp "$SAMPLES/bare_hello.elf" "$tmp/ci/kernel.elf"
+cp "$SAMPLES/bare_end.elf" "$tmp/ci/bad.elf"
+printf '#!/bin/sh\necho "$*" >>sudo.log\n' >"$tmp/ci/bin/sudo"
+chmod +x "$tmp/ci/bin/sudo"
+block yaml 1 | sed -n '/run: |/,$p' | sed '1d; s/^          //' >"$tmp/ci/step.sh"
+block sh 1 >"$tmp/ci/boot-all.sh"
+check "README has a step for CI" grep -q '^./vmm run .*--timeout' "$tmp/ci/step.sh"
+check "and a script for a kernel's CI" sh -n "$tmp/ci/boot-all.sh"
+if [ -r /dev/kvm ] && [ -w /dev/kvm ]; then
+    # As a runner does it: each line has to succeed.
+    case_is "the step boots a kernel" 0 '^hello, bare world!$' \
+        env -C "$tmp/ci" PATH="$tmp/ci/bin:$PATH" bash -e step.sh
+    check "and leaves a report" jq -e '.reason == "expected"' "$tmp/ci/boot.json"
+    check "having asked for the right to use KVM only" [ "$(cat "$tmp/ci/sudo.log")" = 'chmod 0666 /dev/kvm' ]
+    case_is "the script boots every kernel and says which failed" 1 '^FAILED \(124\): bad.elf$' \
+        env -C "$tmp/ci" PATH="$tmp/ci/bin:$PATH" sh -c 'sed "s/60s/500ms/" boot-all.sh >soon.sh; sh soon.sh kernel.elf bad.elf'
+    check "and which did not" matches '^ok: kernel.elf$'
+    check "with what the failed one said" matches '^so be it$'
+    case_is "and ends with 0 when none did" 0 '^ok: kernel.elf$' \
+        env -C "$tmp/ci" PATH="$tmp/ci/bin:$PATH" sh boot-all.sh kernel.elf
+else
+    skip "what README tells CI to do" "no /dev/kvm here (lab)"
+fi
 done_testing

@@ -39,6 +39,19 @@ wait_gone() { # pid: it ends within three seconds
     return 1
 }
 
+wait_busy() { # pid: it does something, or is in an ioctl (number 16); it does not wait for a request
+    local i at
+
+    for ((i = 0; i < 1000; i++)); do
+        read -r at _ <"/proc/$1/syscall"
+        case $at in
+        running | 16) sleep 0.1 && return ;;
+        esac
+        sleep 0.01
+    done
+    return 1
+}
+
 call() { # function, members after the call
     printf '{"call":"%s"%s}\n' "$1" "${2-}"
 }
@@ -231,7 +244,7 @@ for signal in INT:130 TERM:143 HUP:143; do
     ask count
     call spin ',"id":1' >&7
     call count ',"id":2' >&7
-    sleep 0.3
+    wait_busy $pid
     kill -s "${signal%:*}" $pid
     mapfile -t -u 8 answers
     check "SIG${signal%:*} ends it while a guest runs" wait_gone $pid
@@ -269,22 +282,29 @@ check "with 125 and one line" [ "$status:$err" = '125:vmm: standard output: the 
 begin "$snap"
 ask count
 exec 8>&-
-call count >&7
+# It may have noticed, and be gone, before the request is there.
+call count 2>/dev/null >&7
 wait_gone $pid
 finish
 check "also when it asks for something more" [ "$status:$err" = '125:vmm: standard output: the client has closed it' ]
 
 # The client is one process that holds both pipes and dies in the middle of things.
 die_during() { # request, options and snapshot
-    local request=$1 client
+    local request=$1 client i
 
     shift
     "$VMM" serve "$@" <"$tmp/to" >"$tmp/from" 2>"$tmp/err" &
     pid=$!
-    bash -c 'exec 7>"$1" 8<"$2"; printf "%s\n" "{\"call\":\"count\"}" "$3" >&7; read -r -u 8; exec sleep 100' \
-        - "$tmp/to" "$tmp/from" "$request" &
+    rm -f "$tmp/answered"
+    bash -c 'exec 7>"$1" 8<"$2"; printf "%s\n" "{\"call\":\"count\"}" "$3" >&7
+        read -r -u 8 && : >"$4"; exec sleep 100' - "$tmp/to" "$tmp/from" "$request" "$tmp/answered" &
     client=$!
-    sleep 0.7
+    for ((i = 0; i < 1000; i++)); do
+        [ ! -e "$tmp/answered" ] || break
+        sleep 0.01
+    done
+    # Into the request after it; the first answer is the proof that both were sent.
+    sleep 0.3
     kill -KILL $client
     wait $client 2>/dev/null
 }

@@ -132,6 +132,22 @@ if [ -e "$identity" ]; then
     check "and says so in one line" [ "$err" = "vmm: $tmp/shrink.snap: shrank while it was in use" ]
 fi
 
+# A large one's pages stay in the file until the guest writes to them.
+run "$VMM" snapshot -o "$tmp/large.snap" --heap 2M "$SAMPLES/calls-i686-identity.elf"
+if [ "$status" = 0 ]; then
+    run "$VMM" restore --repeat 3 --call count "$tmp/large.snap"
+    check "a large identity guest starts from the same state each time" [ "$status:$out" = $'0:1\n1\n1' ]
+    for repeat in 1 2; do
+        cp --no-preserve=mode "$tmp/large.snap" "$tmp/shrink.snap"
+        refused "a large file that shrinks under an identity guest ends 125 ($repeat)" 125 \
+            'KVM_RUN.*Bad address|shrank while it was in use' "$VMM" restore --repeat $repeat \
+            --host-fn "cut=truncate -s 65536 $tmp/shrink.snap" --call ask_string --arg string:cut \
+            --arg string:x "$tmp/shrink.snap"
+    done
+else
+    skip "a large file that shrinks under an identity guest ends 125" "this host cannot run i686-identity guests"
+fi
+
 # --- saves that fail ---------------------------------------------------------------------------------------
 # Each write and each of the calls around them, as the kernel would fail them.
 cp "$snap" "$tmp/old.snap"

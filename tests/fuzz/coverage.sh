@@ -21,7 +21,7 @@ mkdir -p "$out"
 sources=
 for c in mem/*.c paging/*.c boot/*.c; do
     case $c in
-    */\** | boot/guest_i686_none.c) ;;
+    */\** | boot/guest_i686_none.c | boot/bare_none.c) ;;
     *) sources="$sources $c" ;;
     esac
 done

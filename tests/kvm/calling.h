@@ -120,6 +120,18 @@ static inline bool calling_start(struct calling *c)
     return CHECK_EQ(c->out.reason, REASON_ENDED) && CHECK(c->vm.ready);
 }
 
+/* An abort as a diagnostic: one that no test expects is hard to meet twice. */
+static inline void calling_say_abort(const char *name, const struct outcome *out)
+{
+    if (out->reason != REASON_ABORTED)
+        return;
+    printf("# %s: aborted with code %u", name, out->abort.code);
+    if (out->abort.has_exception)
+        printf(", exception %u", out->abort.exception);
+    printf(" (%s) at 0x%" PRIx64 ", cr0 0x%" PRIx64 ", cr4 0x%" PRIx64 ": %.*s\n", out->abort.code_name,
+           out->regs.rip, out->sregs.cr0, out->sregs.cr4, (int)out->abort.text_len, out->abort.text);
+}
+
 /* Call a ready guest. Returns what vmm would end with: 0, 122 for an error of the guest's, or the outcome's status. */
 static inline enum status calling_call(struct calling *c, const char *name, const struct msg_value *params,
                                        unsigned params_n)

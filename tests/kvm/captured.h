@@ -6,6 +6,7 @@
 #define TESTS_KVM_CAPTURED_H
 
 #include "hv/capture.h"
+#include "hv/snapfile.h"
 #include "tests/kvm/calling.h"
 
 #define SCRIPT_CALLS_MAX 24
@@ -191,6 +192,28 @@ static inline bool captured_make(struct calling *c, struct snapshot *s)
     struct err e = {.text = ""};
 
     return guest_check(capture_make(&c->vm, s, &e), &e);
+}
+
+/* The snapshot as it comes back from a file, which is gone afterwards; *s becomes that. */
+static inline bool captured_through_file(struct snapshot *s)
+{
+    char path[] = "/tmp/captured-XXXXXX";
+    struct err e = {.text = ""};
+    struct snapshot from_file;
+    bool ok;
+    int fd = mkstemp(path);
+
+    if (!CHECK(fd >= 0))
+        return false;
+    close(fd);
+    ok = guest_check(snapfile_write(s, path, &e), &e) &&
+         guest_check(snapfile_read(path, true, &from_file, NULL, &e), &e);
+    unlink(path);
+    if (!ok)
+        return false;
+    snapshot_free(s);
+    *s = from_file;
+    return true;
 }
 
 /* Make the calls of a list, and add what came of them to `text`, TRANSCRIPT_LEN bytes. */

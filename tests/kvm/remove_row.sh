@@ -6,6 +6,7 @@
 #   remove_row.sh [REGEX]   only rows that match
 #
 #   RESET_ROUNDS=3          rounds of test_reset
+#   ROWS=3                  only so many rows, other ones each day; all without
 set -u
 export LC_ALL=C RESET_ROUNDS=${RESET_ROUNDS:-3}
 cd "$(dirname "$0")/../.." || exit 1
@@ -16,6 +17,8 @@ program=build/$flavour/tests/kvm/test_reset
 tree=build/remove-row
 export SAMPLES=$PWD/build/$flavour/samples
 only=${1-}
+rows=${ROWS-}
+total=0 first=0 index=0
 n=0
 failed=0
 
@@ -43,6 +46,12 @@ rows_of() {
     ' "$1"
 }
 
+# Whether it is this one's turn. The rows are counted through all arrays.
+is_due() {
+    index=$((index + 1))
+    [ -z "$rows" ] || [ $(((index - 1 - first + total) % total)) -lt "$rows" ]
+}
+
 # A row's line may not lead into the next one: taking it out would take out half of a row.
 is_whole() {
     case $1 in
@@ -57,6 +66,7 @@ try() { # file, array
     while read -r number text; do
         any=1
         name=$(printf '%s' "$text" | sed -E 's/^\{"([^"]*)".*/\1/; s/^(0x[0-9a-f]*),.*/MSR \1/')
+        is_due || continue
         [[ $name =~ $only ]] || continue
         if ! is_whole "    $text"; then
             printf '%s:%s: a row of more than one line\n' "$file" "$number" >"$tree.log"
@@ -96,9 +106,18 @@ cp -a "build/$flavour" "$tree/build/"
 
 build "$tree" && (cd "$tree" && "$program") >"$tree.log" 2>&1
 ok "with all rows, test_reset passes" 0 $?
-try hv/state.c 'rows[] = {'
-try hv/kvm_state.c 'kvm_parts[] = {'
-try boot/msrs.c 'guest_msrs[GUEST_MSRS_N] = {'
+arrays=(hv/state.c 'rows[] = {' hv/kvm_state.c 'kvm_parts[] = {' boot/msrs.c 'guest_msrs[GUEST_MSRS_N] = {')
+for ((i = 0; i < ${#arrays[@]}; i += 2)); do
+    total=$((total + $(rows_of "${arrays[i]}" "${arrays[i + 1]}" | wc -l)))
+done
+if [ -n "$rows" ] && [ $total != 0 ]; then
+    day=$(($(date +%s) / 86400))
+    first=$((day * rows % total))
+    echo "# $rows of $total rows from number $((first + 1)) on"
+fi
+for ((i = 0; i < ${#arrays[@]}; i += 2)); do
+    try "${arrays[i]}" "${arrays[i + 1]}"
+done
 rm -rf "$tree" "$tree.log"
 echo "1..$n"
 exit $failed

@@ -5,6 +5,8 @@
  */
 #include "hv/capture.h"
 
+#include <pthread.h>
+
 #include "tests/kvm/captured.h"
 
 /* A capture that must be refused, in one line that says `what`. */
@@ -73,10 +75,12 @@ static uint8_t *host_page(struct calling *c)
 #define LIST_ROOTS  0x50
 #define MARK        0x53544f4f524d4d56u
 
+#define NONE        0xabcdef00u
+
 /* What a hostile guest may have put there. */
 struct bad_list {
     const char *name, *what;
-    uint32_t n; /* 0: as it was */
+    uint32_t n; /* 0: as it was, NONE: none */
     uint32_t active;
     int root; /* the place that gets `to`, -1: none */
     enum { TO_SAME_AS_0, TO_VALUE, TO_INPUT_STACK, TO_WORDS, TO_HOST_PAGE, TO_FREE_OF_OTHERS } to;
@@ -84,6 +88,7 @@ struct bad_list {
 };
 
 static const struct bad_list bad_lists[] = {
+    {"no roots", "no roots", .n = NONE, .root = -1},
     {"257 roots", "too many roots", .n = 257, .root = -1},
     {"2^31 roots", "too many roots", .n = 0x80000000u, .root = -1},
     {"2^32 - 1 roots", "too many roots", .n = UINT32_MAX, .root = -1},
@@ -115,7 +120,7 @@ static void spoil(struct calling *c, const struct bad_list *b)
     uint8_t *page = host_page(c);
 
     if (b->n != 0)
-        store_le32(page + LIST_N, b->n);
+        store_le32(page + LIST_N, b->n == NONE ? 0 : b->n);
     if (b->active != 0)
         store_le32(page + LIST_ACTIVE, b->active);
     switch (b->to) {
@@ -165,13 +170,72 @@ static void hostile_lists(int kvm_fd, const struct kvm_case *kc)
     calling_close(&c);
 }
 
-/* Without its mark the list is no list, and one of no roots says that there is CR3 alone: ABI 2.5. */
+/* --- a list that changes while it is read ----------------------------------------------------------------- */
+
+static struct {
+    uint8_t *page;
+    uint64_t good;
+    volatile bool end;
+} flipping;
+
+/* Another vCPU could do that: number and roots become good and bad in turn, as fast as it goes. */
+static void *flip(void *unused)
+{
+    volatile uint32_t *n = (volatile uint32_t *)(void *)(flipping.page + LIST_N);
+    volatile uint64_t *root = (volatile uint64_t *)(void *)(flipping.page + LIST_ROOTS + 8);
+
+    (void)unused;
+    while (!flipping.end) {
+        *n = UINT32_MAX;
+        *n = 4;
+        *root = 0xfffffffffffff000;
+        *root = flipping.good;
+    }
+    return NULL;
+}
+
+/* Whenever it changes, the list is refused for what is bad in it, or taken as it was checked. */
+static void changing_list(int kvm_fd, const struct kvm_case *kc)
+{
+    unsigned i, rounds = calling_is_lab() ? 40 : 1000, taken = 0;
+    struct snapshot snap;
+    struct calling c;
+    pthread_t thread;
+
+    if (!open_sample(&c, kvm_fd, "multiroot", kc->kind))
+        return;
+    if (calling_start(&c)) {
+        flipping.page = host_page(&c);
+        flipping.good = load_le64(flipping.page + LIST_ROOTS + 8);
+        flipping.end = false;
+        if (CHECK(pthread_create(&thread, NULL, flip, NULL) == 0)) {
+            for (i = 0; i < rounds && tap_ok; i++) {
+                struct err e = {.text = ""};
+
+                if (capture_make(&c.vm, &snap, &e) == 0) {
+                    taken++;
+                    CHECK_EQ(snap.roots_n, 4);
+                    snapshot_free(&snap);
+                } else if (!CHECK(strstr(e.text, "too many roots (0xffffffff)") != NULL ||
+                                  strstr(e.text, "memory (0xfffffffffffff000)") != NULL)) {
+                    printf("# %s\n", e.text);
+                }
+            }
+            flipping.end = true;
+            CHECK(pthread_join(thread, NULL) == 0);
+            printf("# %u of %u taken\n", taken, i);
+        }
+    }
+    calling_close(&c);
+}
+
+/* Without its mark the list is no list: ABI 2.5. */
 static void no_list(int kvm_fd, const struct kvm_case *kc)
 {
     static const struct {
         uint64_t mark;
         uint32_t n;
-    } lists[] = {{0, 4}, {MARK + 1, 4}, {MARK, 0}, {MARK + 1, UINT32_MAX}};
+    } lists[] = {{0, 4}, {MARK + 1, 4}, {0, 0}, {MARK + 1, UINT32_MAX}};
     struct snapshot snap;
     struct calling c;
     unsigned i;
@@ -328,9 +392,12 @@ static const struct kvm_case more[] = {
      .kind = "amd64"},
     {"i686: a list of roots that is none is refused and does no harm", .run = hostile_lists, .paging32 = true,
      .kind = "i686"},
-    {"amd64: without a mark or without roots there is CR3 alone", .run = no_list, .kind = "amd64"},
-    {"i686: without a mark or without roots there is CR3 alone", .run = no_list, .paging32 = true,
-     .kind = "i686"},
+    {"amd64: a list of roots that changes while it is read is checked as it is used", .run = changing_list,
+     .kind = "amd64"},
+    {"i686: a list of roots that changes while it is read is checked as it is used", .run = changing_list,
+     .paging32 = true, .kind = "i686"},
+    {"amd64: without a mark there is CR3 alone", .run = no_list, .kind = "amd64"},
+    {"i686: without a mark there is CR3 alone", .run = no_list, .paging32 = true, .kind = "i686"},
     {"amd64: the root that was active is active again, and the order is kept", .run = active_root,
      .kind = "amd64"},
     {"i686: the root that was active is active again, and the order is kept", .run = active_root,

@@ -257,17 +257,45 @@ static void check_guests_own(const struct machine *m)
         printf("# the TSC is 0x%" PRIx64 ", captured 0x%" PRIx64 "\n", value, TSC_CAPTURED);
 }
 
+/*
+ * Fill the registers of every unit. The lab's CPU is QEMU's, which may forget between XSETBV and the next
+ * instruction that AVX is on when an interrupt of the host comes in there (seen with 7.2, in KVM's trace: entry,
+ * exit for an interrupt, entry, #UD, all at that instruction). Then the round starts over.
+ */
+enum filled { FILLED, FILL_AGAIN, FILL_FAILED };
+
+static enum filled fill_fpu(struct calling *c)
+{
+    enum status status = calling_call0(c, "fpu");
+
+    calling_say_abort("fpu", &c->out);
+    if (status == STATUS_ABORTED && c->out.abort.has_exception && c->out.abort.exception == 6)
+        return FILL_AGAIN;
+    return CHECK_EQ(status, STATUS_OK) && CHECK((c->result.value.bits & 3) == 3) ? FILLED : FILL_FAILED;
+}
+
 /* What a run may do: write pages, and registers where this KVM has them; not for long. */
-static bool run_guest(struct calling *c, unsigned round)
+static enum filled run_once(struct calling *c, unsigned round)
 {
     if (!CHECK_EQ(calling_call0(c, "count"), STATUS_OK) || !CHECK_EQ(c->result.value.bits, PAGES_CAPTURED))
-        return false;
+        return FILL_FAILED;
     if (!CHECK_EQ(calling_call1(c, "dirty", 1 + round % 4), STATUS_OK))
-        return false;
+        return FILL_FAILED;
     if (!calling_is_lab())
-        return true;
-    return CHECK_EQ(calling_call0(c, "fpu_found"), STATUS_OK) && CHECK_EQ(c->result.value.bits, 0) &&
-           CHECK_EQ(calling_call0(c, "fpu"), STATUS_OK) && CHECK((c->result.value.bits & 3) == 3);
+        return FILLED;
+    if (!CHECK_EQ(calling_call0(c, "fpu_found"), STATUS_OK) || !CHECK_EQ(c->result.value.bits, 0))
+        return FILL_FAILED;
+    return fill_fpu(c);
+}
+
+static bool run_guest(struct calling *c, unsigned round)
+{
+    enum filled filled = run_once(c, round);
+    unsigned tries;
+
+    for (tries = 0; filled == FILL_AGAIN && tries < 3 && captured_restore(c); tries++)
+        filled = run_once(c, round);
+    return CHECK_EQ(filled, FILLED);
 }
 
 /* The parts that have to have been different at least once for the test to be one. */

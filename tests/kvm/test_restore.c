@@ -356,7 +356,74 @@ static void every_call_fails(int kvm_fd, const struct kvm_case *kc)
     snapshot_free(&snap);
 }
 
+/* --- values that KVM refuses --------------------------------------------------------------------------- */
+
+/* The status of a restore of `snap`; its text is one line. */
+static enum status restore_status(int kvm_fd, const struct snapshot *snap, uint32_t request, int errnum,
+                                  const char *what)
+{
+    struct err e = {.text = "", .status = STATUS_OK};
+    struct calling c;
+
+    if (!captured_open(&c, kvm_fd, snap))
+        return STATUS_OK;
+    seam_fail(request, request == 0 ? 0 : 1, errnum);
+    CHECK_EQ(vm_restore(&c.vm, &e), -1);
+    CHECK(request == 0 || seam.failed_request == request);
+    seam_fail(0, 0, 0);
+    CHECK(!c.vm.usable && !c.vm.ready);
+    CHECK(strchr(e.text, '\n') == NULL);
+    if (!CHECK_HAS(e.text, what))
+        printf("# %s\n", e.text);
+    calling_close(&c);
+    return e.status;
+}
+
+/* Of a file they are reason to refuse the file; of a guest of this process they are an error of ours. */
+static void refused_values(int kvm_fd, const struct kvm_case *kc)
+{
+    static const uint32_t requests[] = {(uint32_t)KVM_SET_SREGS, (uint32_t)KVM_SET_MSRS};
+    struct image_options io = guest_options(SCRATCH_LEN_DEFAULT);
+    struct snapshot snap;
+    struct calling c;
+    uint32_t index;
+    unsigned i;
+
+    if (!calling_open(&c, kvm_fd, "cow", kc->kind, &io, false))
+        return;
+    if (!calling_start(&c) || !captured_make(&c, &snap)) {
+        calling_close(&c);
+        return;
+    }
+    calling_close(&c);
+    CHECK(snap.msrs_n > 1);
+    index = snap.msrs[snap.msrs_n - 1].index;
+    for (i = 0; i < 2; i++)
+        CHECK_EQ(restore_status(kvm_fd, &snap, requests[i], EINVAL, "kvm: KVM_SET_"), STATUS_HOST);
+    /* Not by the seam: an MSR that no KVM has. */
+    snap.msrs[snap.msrs_n - 1].index = 0xdead;
+    CHECK_EQ(restore_status(kvm_fd, &snap, 0, 0, "kvm: KVM_SET_MSRS refuses MSR 0xdead"), STATUS_HOST);
+    snap.msrs[snap.msrs_n - 1].index = index;
+    if (captured_through_file(&snap)) {
+        for (i = 0; i < 2; i++) {
+            CHECK_EQ(restore_status(kvm_fd, &snap, requests[i], EINVAL, "snapshot: kvm: KVM_SET_"),
+                     STATUS_IMAGE);
+            CHECK_EQ(restore_status(kvm_fd, &snap, requests[i], EIO, "kvm: KVM_SET_"), STATUS_HOST);
+        }
+        snap.msrs[snap.msrs_n - 1].index = 0xdead;
+        CHECK_EQ(restore_status(kvm_fd, &snap, 0, 0, "snapshot: kvm: KVM_SET_MSRS refuses MSR 0xdead"),
+                 STATUS_IMAGE);
+    }
+    snapshot_free(&snap);
+}
+
 static const struct kvm_case more[] = {
+    {"amd64: values that KVM refuses are the fault of the file they came from", .run = refused_values,
+     .kind = "amd64"},
+    {"i686-identity: values that KVM refuses are the fault of the file they came from", .run = refused_values,
+     .kind = "i686-identity"},
+    {"i686: values that KVM refuses are the fault of the file they came from", .run = refused_values,
+     .paging32 = true, .kind = "i686"},
     {"amd64: words, clock and random bytes are new with each restore", .run = lineage, .kind = "amd64"},
     {"i686-identity: words, clock and random bytes are new with each restore", .run = lineage,
      .kind = "i686-identity"},

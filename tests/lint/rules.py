@@ -18,6 +18,19 @@ FEATURE = re.compile(r'\b(?:I686_GUEST|GUEST_COUNTER)\b')
 ENDS = re.compile(r'(?<![\w.>])(?:exit|_exit|_Exit|quick_exit|exit_group|abort)\s*\(')
 SPEAKS = re.compile(r'\bstderr\b|\bSTDERR_FILENO\b|(?<![\w.>])(?:perror|v?warnx?|v?errx?|error|psignal|v?syslog)\s*\('
                     r'|(?<![\w.>])(?:write|v?dprintf)\s*\(\s*2\s*,')
+# Each brings kilobytes of the C library into a binary that has little room; what there is instead.
+HEAVY = (
+    (re.compile(r'(?<![\w.>])(?:v?[fd]?printf|v?as?printf|v?sn?printf|f?puts|putchar|f(?:open|dopen|write|read)|getline)'
+                r'\s*\('), 'mem/format.h, hv/text.h and hv/file.h'),
+    (re.compile(r'(?<![\w.>])(?:strto(?:u?ll?|[uio]max|l?d|f)|ato(?:ll?|[if])|v?[fs]?scanf)\s*\('),
+     'hv/args.h, hv/value.h and hv/decimal.h'),
+    (re.compile(r'^\s*#\s*include\s*<assert\.h>'), 'mem/assert.h'),
+    (re.compile(r'(?<![\w.>])getopt\w*\s*\('), 'parse_options of vmm.c'),
+    (re.compile(r'(?<![\w.>])timer_\w+\s*\('), 'hv/ktimer.h'),
+    (re.compile(r'(?<![\w.>])(?:fork|posix_spawn\w*)\s*\('), '_Fork and vfork: there are no threads'),
+    (re.compile(r'(?<![\w.>])strtok(?:_r)?\s*\('), 'a loop'),
+    (re.compile(r'(?<![\w.>])pthread_\w+\s*\('), 'nothing'),
+)
 # In pieces, or this file would be its own finding.
 UNFINISHED = re.compile(r'\b(?:%s)\b' % '|'.join(('TO' 'DO', 'FIX' 'ME', 'XX' 'X', 'HA' 'CK')))
 TEXT = ('.c', '.h', '.S', '.sh', '.py', '.md', '.mk', '.ld', '.awk', 'Makefile', 'run', 'catalogue')
@@ -80,6 +93,15 @@ def check_conditionals(paths, allowed):
     return wrong
 
 
+def check_heavy(paths):
+    wrong = []
+    for path in paths:
+        for n, line in enumerate(blank(read(path)).split('\n'), 1):
+            wrong += ['%s:%d: %s (there is: %s)' % (path, n, line.strip(), instead)
+                      for pattern, instead in HEAVY if pattern.search(line)]
+    return wrong
+
+
 def check_readme_targets():
     """What README says after "make", as long as it is a word in code, must be a target."""
     said = set()
@@ -106,6 +128,9 @@ def main():
     tap.case('no source names a feature switch outside of text', find(FEATURE, code, 'feature', allowed))
     tap.case('only vmm.c ends the process', find(ENDS, program, 'exit', allowed))
     tap.case('only vmm.c speaks to the user', find(SPEAKS, program, 'speak', allowed))
+
+    tap.case('the program leaves the large parts of the C library out',
+             check_heavy(program + [f for f in code if f == 'vmm.c']))
 
     wrong = []
     for path in everything:

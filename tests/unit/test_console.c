@@ -9,8 +9,10 @@
 #include <linux/kvm.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 
+#include "hv/expect.h"
 #include "hv/host.h"
 #include "tests/tap.h"
 
@@ -303,6 +305,81 @@ static void test_slow_readers(void)
     }
 }
 
+#define LONG_LEN ((size_t)10 << 20)
+
+static uint64_t long_sum, long_seen;
+
+/* Takes LONG_LEN bytes, in pieces of all sizes and with pauses, and hashes them. */
+static void *drain_slowly(void *arg)
+{
+    static uint8_t bytes[70000];
+    uint64_t seed = 3;
+    unsigned pieces = 0;
+    ssize_t n;
+
+    (void)arg;
+    fcntl(in, F_SETFL, 0);
+    while (long_seen < LONG_LEN && (n = read(in, bytes, 1 + tap_random(&seed) % sizeof(bytes))) > 0) {
+        for (ssize_t i = 0; i < n; i++)
+            long_sum = (long_sum ^ bytes[i]) * 0x100000001b3u;
+        long_seen += (uint64_t)n;
+        if (++pieces % 16 == 0)
+            sleep_ms(1);
+    }
+    return NULL;
+}
+
+static void test_long_output(void)
+{
+    uint64_t seed = 4, sum = 0;
+    pthread_t reader;
+    size_t at = 0;
+    struct err e;
+
+    tap_case("10 MB arrive whole at a slow reader");
+    open_console();
+    long_sum = long_seen = 0;
+    reader = beside(drain_slowly);
+    while (at < LONG_LEN) {
+        uint8_t bytes[300];
+        size_t n = 1 + tap_random(&seed) % sizeof(bytes), i;
+
+        if (n > LONG_LEN - at)
+            n = LONG_LEN - at;
+        for (i = 0; i < n; i++) {
+            bytes[i] = (uint8_t)tap_random(&seed);
+            sum = (sum ^ bytes[i]) * 0x100000001b3u;
+        }
+        if (!CHECK(console_write(&console, bytes, n, &e) == 0))
+            break;
+        at += n;
+    }
+    CHECK(flush() == 0);
+    pthread_join(reader, NULL);
+    CHECK_EQ(long_seen, LONG_LEN);
+    CHECK_EQ(long_sum, sum);
+    close_console();
+}
+
+static void test_expect(void)
+{
+    struct expect x = EXPECT_NOTHING;
+    struct err e;
+
+    tap_case("who expects something sees each byte once, before it is written out");
+    open_console();
+    console.expect = &x;
+    CHECK(expect_add(&x, "\xe2\x82\xac!", 4, false, &e) == 0);
+    put(0x20ac);
+    CHECK(!expect_is_decided(&x));
+    put('!');
+    CHECK(expect_is_decided(&x));
+    flush();
+    CHECK_STR(taken(), "\xe2\x82\xac!");
+    expect_free(&x);
+    close_console();
+}
+
 static void test_stops(void)
 {
     unsigned blocking, how;
@@ -423,6 +500,8 @@ int main(void)
     test_scalars();
     test_ticks();
     test_slow_readers();
+    test_long_output();
+    test_expect();
     test_stops();
     test_errors();
     return tap_done();

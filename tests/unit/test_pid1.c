@@ -113,20 +113,27 @@ static int result;
 static int calls;
 static struct err error;
 
-static const char *run(const char *text, unsigned limit_ms)
+static int status;
+
+static const char *run_options(const struct pid1_options *o, const char *text)
 {
-    struct pid1_options o = {.list = list_path, .self = self, .limit_ms = limit_ms};
     ssize_t got;
 
     write_list(text, strlen(text));
     heard_fd = open(heard_path, O_RDWR | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0600);
     calls = 0;
+    status = -1;
     error = (struct err){.status = STATUS_OK};
-    result = pid1_run_list(&o, hear, &calls, &error);
+    result = pid1_run_commands(o, hear, &calls, &status, &error);
     got = pread(heard_fd, heard, sizeof(heard) - 1, 0);
     heard[got > 0 ? got : 0] = '\0';
     close(heard_fd);
     return heard;
+}
+
+static const char *run(const char *text, unsigned limit_ms)
+{
+    return run_options(&(struct pid1_options){.list = list_path, .self = self, .limit_ms = limit_ms}, text);
 }
 
 static uint64_t now_ms(void)
@@ -139,72 +146,226 @@ static uint64_t now_ms(void)
 
 /* --- the cases ----------------------------------------------------------------------------------- */
 
+static bool is_command(const char *word)
+{
+    return strcmp(word, "run") == 0;
+}
+
+/* The words of a kernel's command line, in place of what was there. */
+static struct pid1_options parsed;
+static int parse(const char *const *words)
+{
+    static char *argv[128];
+    int argc = 1;
+
+    argv[0] = (char *)"/init";
+    for (; *words != NULL; words++)
+        argv[argc++] = (char *)*words;
+    argv[argc] = NULL;
+    error = (struct err){.status = STATUS_OK};
+    return pid1_parse(argc, argv, is_command, &parsed, &error);
+}
+
+#define PARSE(...) parse((const char *const[]){__VA_ARGS__, NULL})
+
 static void test_parse(void)
 {
-    struct pid1_options o;
+    const char *many[PID1_WORDS_MAX + PID1_KMODS_MAX + 4] = {NULL};
     struct pid1_options before;
-    struct err e = {.status = STATUS_OK};
-    const char *argv[32] = {"/init", "--kmod=/m/a.ko", "--kmod=/m/b.ko", "--list=/list"};
 
-    tap_case("modules keep their order, and the list and the program are taken");
-    CHECK_EQ(pid1_parse(4, (char **)argv, &o, &e), 0);
-    CHECK_EQ(o.kmods_n, 2);
-    CHECK_STR(o.kmods[0], "/m/a.ko");
-    CHECK_STR(o.kmods[1], "/m/b.ko");
-    CHECK_STR(o.list, "/list");
-    CHECK_STR(o.self, "/init");
-    CHECK_EQ(o.limit_ms, 120000);
-    CHECK_EQ(e.status, STATUS_OK);
+    tap_case("modules keep their order, and the list, the limit and the end are taken");
+    parsed = (struct pid1_options){.self = "/init"};
+    CHECK_EQ(PARSE("--kmod=/m/a.ko", "--kmod=/m/b.ko", "--list=/list", "--limit=2m", "--on-exit=halt"), 0);
+    CHECK_EQ(parsed.kmods_n, 2);
+    CHECK_STR(parsed.kmods[0], "/m/a.ko");
+    CHECK_STR(parsed.kmods[1], "/m/b.ko");
+    CHECK_STR(parsed.list, "/list");
+    CHECK(parsed.command == NULL);
+    CHECK_EQ(parsed.limit_ms, 120000);
+    CHECK_EQ(parsed.end, PID1_HALT);
+    CHECK_EQ(error.status, STATUS_OK);
 
-    tap_case("no words at all is nothing to do");
-    CHECK_EQ(pid1_parse(1, (char **)argv, &o, &e), 0);
-    CHECK_EQ(o.kmods_n, 0);
-    CHECK(o.list == NULL);
+    tap_case("each way to end has its name, and the last one said counts");
+    CHECK_EQ(PARSE("--on-exit=panic"), 0);
+    CHECK_EQ(parsed.end, PID1_PANIC);
+    CHECK_EQ(PARSE("--on-exit=reboot"), 0);
+    CHECK_EQ(parsed.end, PID1_REBOOT);
+    CHECK_EQ(PARSE("--on-exit=halt", "--on-exit=poweroff"), 0);
+    CHECK_EQ(parsed.end, PID1_POWEROFF);
+
+    tap_case("no words at all, or only what the kernel left over, changes nothing");
+    before = parsed;
+    CHECK_EQ(parse((const char *const[]){NULL}), 0);
+    CHECK_EQ(PARSE("nokaslr", "splash"), 0);
+    CHECK(memcmp(&before, &parsed, sizeof(before)) == 0);
 
     tap_case("a refused command line leaves the options untouched");
-    CHECK_EQ(pid1_parse(4, (char **)argv, &o, &e), 0);
-    before = o;
-    argv[3] = "--lists=/list";
-    CHECK_EQ(pid1_parse(4, (char **)argv, &o, &e), -1);
-    CHECK_EQ(e.status, STATUS_USAGE);
-    CHECK_HAS(e.text, "\"--lists=/list\"");
-    CHECK_EQ(o.kmods_n, 2);
-    CHECK(o.list == before.list);
-    CHECK(o.kmods[0] == before.kmods[0]);
+    CHECK_EQ(PARSE("--kmod=/m/c.ko", "--on-exit=panic", "--lists=/list"), -1);
+    CHECK_EQ(error.status, STATUS_USAGE);
+    CHECK_HAS(error.text, "\"--lists=/list\"");
+    CHECK(memcmp(&before, &parsed, sizeof(before)) == 0);
 
-    tap_case("a bare word in front, which the kernel left over, is passed over");
-    argv[1] = "nokaslr";
-    argv[2] = "splash";
-    argv[3] = "--list=/list";
-    CHECK_EQ(pid1_parse(4, (char **)argv, &o, &e), 0);
-    CHECK_STR(o.list, "/list");
+    tap_case("what is said again adds modules and replaces the list");
+    CHECK_EQ(PARSE("nokaslr", "--kmod=/m/c.ko", "--list=/other"), 0);
+    CHECK_EQ(parsed.kmods_n, 3);
+    CHECK_STR(parsed.kmods[2], "/m/c.ko");
+    CHECK_STR(parsed.list, "/other");
 
-    tap_case("a bare word behind an option or without one is refused");
-    argv[4] = "run";
-    CHECK_EQ(pid1_parse(5, (char **)argv, &o, &e), -1);
-    CHECK_HAS(e.text, "\"run\"");
-    CHECK_EQ(pid1_parse(3, (char **)argv, &o, &e), -1);
-    CHECK_HAS(e.text, "\"nokaslr\"");
+    tap_case("a command ends the options and takes the place of the list, and the other way round");
+    CHECK_EQ(PARSE("nokaslr", "--on-exit=reboot", "run", "--on-exit=halt", "x"), 0);
+    CHECK(parsed.list == NULL);
+    CHECK_EQ(parsed.end, PID1_REBOOT);
+    CHECK(parsed.command != NULL);
+    CHECK_STR(parsed.command[0], "run");
+    CHECK_STR(parsed.command[1], "--on-exit=halt");
+    CHECK_STR(parsed.command[2], "x");
+    CHECK(parsed.command[3] == NULL);
+    CHECK_EQ(PARSE("--list=/list"), 0);
+    CHECK(parsed.command == NULL);
 
-    tap_case("a second list and an empty path are refused");
-    argv[1] = "--list=/a";
-    argv[2] = "--list=/b";
-    CHECK_EQ(pid1_parse(3, (char **)argv, &o, &e), -1);
-    CHECK_HAS(e.text, "given twice");
-    argv[1] = "--kmod=";
-    CHECK_EQ(pid1_parse(2, (char **)argv, &o, &e), -1);
-    CHECK_HAS(e.text, "needs a path");
-    argv[1] = "--kmod";
-    CHECK_EQ(pid1_parse(2, (char **)argv, &o, &e), -1);
-    CHECK_HAS(e.text, "unknown word");
+    tap_case("a command may stand alone, and be any program by its path");
+    CHECK_EQ(PARSE("splash", "run", "x"), 0);
+    CHECK_STR(parsed.command[0], "run");
+    CHECK_EQ(PARSE("splash", "/bin/true"), 0);
+    CHECK_STR(parsed.command[0], "/bin/true");
+
+    tap_case("a bare word behind an option is refused unless it is a command");
+    CHECK_EQ(PARSE("--on-exit=reboot", "ruin"), -1);
+    CHECK_HAS(error.text, "unknown command \"ruin\"");
+
+    tap_case("a second list, a list beside a command, an empty path and strange values are refused");
+    CHECK_EQ(PARSE("--list=/a", "--list=/b"), -1);
+    CHECK_HAS(error.text, "given twice");
+    CHECK_EQ(PARSE("--list=/a", "run", "x"), -1);
+    CHECK_HAS(error.text, "do not go together");
+    CHECK_EQ(PARSE("--kmod="), -1);
+    CHECK_HAS(error.text, "needs a path");
+    CHECK_EQ(PARSE("--list="), -1);
+    CHECK_HAS(error.text, "needs a path");
+    CHECK_EQ(PARSE("--kmod"), -1);
+    CHECK_HAS(error.text, "unknown word");
+    CHECK_EQ(PARSE("--on-exit=sleep"), -1);
+    CHECK_HAS(error.text, "unknown choice (--on-exit=sleep");
+    CHECK_EQ(PARSE("--limit=5"), -1);
+    CHECK_HAS(error.text, "init: --limit: ");
 
     tap_case("as many modules as fit are taken, and one more is refused");
-    for (int i = 1; i <= PID1_KMODS_MAX + 1; i++)
-        argv[i] = "--kmod=/m";
-    CHECK_EQ(pid1_parse(PID1_KMODS_MAX + 1, (char **)argv, &o, &e), 0);
-    CHECK_EQ(o.kmods_n, PID1_KMODS_MAX);
-    CHECK_EQ(pid1_parse(PID1_KMODS_MAX + 2, (char **)argv, &o, &e), -1);
-    CHECK_HAS(e.text, "too many --kmod");
+    parsed = (struct pid1_options){.self = "/init"};
+    for (int i = 0; i <= PID1_KMODS_MAX; i++)
+        many[i] = "--kmod=/m";
+    CHECK_EQ(parse(many), -1);
+    CHECK_HAS(error.text, "too many --kmod");
+    CHECK_EQ(parsed.kmods_n, 0);
+    CHECK_EQ(parse(many + 1), 0);
+    CHECK_EQ(parsed.kmods_n, PID1_KMODS_MAX);
+
+    tap_case("as many words as fit are a command, and one more is refused");
+    for (int i = 0; i <= PID1_WORDS_MAX; i++)
+        many[i] = "run";
+    CHECK_EQ(parse(many), -1);
+    CHECK_HAS(error.text, "too many words (limit 64)");
+    CHECK_EQ(parse(many + 1), 0);
+}
+
+static void free_args(void)
+{
+    free(parsed.text);
+    free((void *)parsed.words);
+}
+
+static int read_args(const char *text)
+{
+    free_args();
+    parsed = (struct pid1_options){.self = "/init"};
+    error = (struct err){.status = STATUS_OK};
+    write_list(text, strlen(text));
+    return pid1_read(list_path, is_command, &parsed, &error);
+}
+
+static void test_read(void)
+{
+    tap_case("a file of words is read as a command line is, over lines and with quotes and comments");
+    CHECK_EQ(
+        read_args(
+            "# modules\n--kmod=/m/a.ko\n'--kmod=/m/b c.ko' # two\n\n--on-exit=halt\nrun '--append=a \"b\"'\n"
+            "\"/it's\"\n"),
+        0);
+    CHECK_EQ(parsed.kmods_n, 2);
+    CHECK_STR(parsed.kmods[1], "/m/b c.ko");
+    CHECK_EQ(parsed.end, PID1_HALT);
+    CHECK(parsed.command != NULL);
+    CHECK_STR(parsed.command[1], "--append=a \"b\"");
+    CHECK_STR(parsed.command[2], "/it's");
+    CHECK(parsed.command[3] == NULL);
+
+    tap_case("the kernel's command line goes on where the file ended");
+    CHECK_EQ(PARSE("nokaslr", "--kmod=/m/d.ko", "--list=/l"), 0);
+    CHECK_EQ(parsed.kmods_n, 3);
+    CHECK_STR(parsed.kmods[0], "/m/a.ko");
+    CHECK_EQ(parsed.end, PID1_HALT);
+    CHECK(parsed.command == NULL);
+    CHECK_STR(parsed.list, "/l");
+
+    tap_case("an empty file and no file are no words");
+    CHECK_EQ(read_args(""), 0);
+    CHECK(parsed.command == NULL && parsed.list == NULL);
+    unlink(list_path);
+    CHECK_EQ(pid1_read(list_path, is_command, &parsed, &error), 0);
+    CHECK_EQ(error.status, STATUS_OK);
+
+    tap_case("what is wrong in the file is refused with its name; nothing in front is passed over");
+    CHECK_EQ(read_args("nokaslr run x"), -1);
+    CHECK_EQ(error.status, STATUS_USAGE);
+    CHECK_HAS(error.text, list_path);
+    CHECK_HAS(error.text, "unknown command \"nokaslr\"");
+    CHECK_EQ(read_args("run 'x"), -1);
+    CHECK_HAS(error.text, "a quote has no end");
+    CHECK_EQ(read_args("--kmod=/a x y"), -1);
+    CHECK_EQ(parsed.kmods_n, 0);
+    free_args();
+}
+
+static void test_command(void)
+{
+    char *words[] = {(char *)"exit", (char *)"7", NULL};
+    char *false_words[] = {(char *)"/bin/false", NULL};
+    struct pid1_options o = {.self = self, .command = words};
+
+    tap_case("one command by itself runs without a word about it, and its status is told");
+    CHECK_STR(run_options(&o, ""), "");
+    CHECK_EQ(result, 0);
+    CHECK_EQ(status, 7);
+    o.command = false_words;
+    CHECK_STR(run_options(&o, ""), "");
+    CHECK_EQ(status, 1);
+
+    tap_case("a list's status is the first that is not 0, but 77 only without another");
+    run("exit 0\nexit 0\n", 10000);
+    CHECK_EQ(status, 0);
+    run("exit 0\nexit 77\nexit 3\nexit 4\n", 10000);
+    CHECK_EQ(status, 3);
+    run("exit 77\nexit 0\n", 10000);
+    CHECK_EQ(status, 77);
+
+    tap_case("words of a list may be quoted");
+    CHECK_STR(run("args 'a b' \"c 'd\" e'#'f\nexit '5'\n", 10000),
+              "BEGIN 1 args a b c 'd e#f\nEXIT 1 3\nBEGIN 2 exit 5\nEXIT 2 5\nEND 2\n");
+    CHECK_STR(run("exit 0\nargs 'a b\n", 10000), "");
+    CHECK_HAS(error.text, ": line 2: a quote has no end");
+
+    tap_case("without a limit a command may take its time");
+    o = (struct pid1_options){.list = list_path, .self = self};
+    CHECK_STR(run_options(&o, "/bin/sleep 0.3\n"), "BEGIN 1 /bin/sleep 0.3\nEXIT 1 0\nEND 1\n");
+
+    tap_case("a module that is not there is named, and nothing is run");
+    o = (struct pid1_options){.self = self, .command = words, .kmods = {"/nowhere/kvm.ko"}, .kmods_n = 1};
+    status = -1;
+    calls = 0;
+    CHECK_EQ(pid1_run(&o, hear, &calls, &status, &error), -1);
+    CHECK_EQ(error.status, STATUS_UNSUPPORTED);
+    CHECK_HAS(error.text, "/nowhere/kvm.ko: cannot open module: No such file");
+    CHECK_EQ(status, -1);
+    CHECK_EQ(calls, 0);
 }
 
 static void test_list(void)
@@ -223,7 +384,7 @@ static void test_list(void)
 
     tap_case("comments and empty lines are no commands, and a last line needs no newline");
     CHECK_STR(run("# one\n\n \t \n  # two\n \targs  a\tb # c d\t\nargs a#b #\nexit 5", 10000),
-              "BEGIN 1 args  a\tb\nEXIT 1 2\nBEGIN 2 args a#b\nEXIT 2 1\nBEGIN 3 exit 5\nEXIT 3 5\nEND 3\n");
+              "BEGIN 1 args a b\nEXIT 1 2\nBEGIN 2 args a#b\nEXIT 2 1\nBEGIN 3 exit 5\nEXIT 3 5\nEND 3\n");
 
     tap_case("a first word with / in front is the program");
     CHECK_STR(run("/bin/false\n/bin/true x\n", 10000),
@@ -240,13 +401,13 @@ static void test_list(void)
     tap_case("an empty list ends at once, and so does no list");
     CHECK_STR(run("", 10000), "END 0\n");
     heard_fd = open(heard_path, O_RDWR | O_TRUNC);
-    CHECK_EQ(pid1_run_list(&none, hear, &calls, &error), 0);
+    CHECK_EQ(pid1_run_commands(&none, hear, &calls, &status, &error), 0);
     close(heard_fd);
 
     tap_case("a list that is not there is status 127 and names the file");
     unlink(list_path);
     none.list = list_path;
-    CHECK_EQ(pid1_run_list(&none, hear, &calls, &error), -1);
+    CHECK_EQ(pid1_run_commands(&none, hear, &calls, &status, &error), -1);
     CHECK_EQ(error.status, STATUS_NOT_FOUND);
     CHECK_HAS(error.text, list_path);
 
@@ -262,7 +423,7 @@ static void test_list(void)
     CHECK_HAS(run(big, 10000), "\nEXIT 1 63\nEND 1\n");
     sprintf(big + len, " x");
     CHECK_STR(run(big, 10000), "");
-    CHECK_HAS(error.text, ": line 1: too many words (65, limit 64)");
+    CHECK_HAS(error.text, ": line 1: too many words (limit 64)");
 
     tap_case("one command more than fits is refused");
     len = 0;
@@ -278,7 +439,7 @@ static void test_list(void)
     big[PID1_LIST_LEN_MAX] = '#';
     big[PID1_LIST_LEN_MAX + 1] = '\0';
     CHECK_STR(run(big, 10000), "");
-    CHECK_HAS(error.text, ": list too long (limit 262144 bytes)");
+    CHECK_HAS(error.text, ": too large (262145 bytes, at most 262144)");
 }
 
 static void test_life(void)
@@ -376,6 +537,8 @@ int main(int argc, char **argv)
     snprintf(pid_path, sizeof(pid_path), "%s/pid", folder);
 
     test_parse();
+    test_read();
+    test_command();
     test_list();
     test_life();
     test_init();

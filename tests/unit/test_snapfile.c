@@ -15,6 +15,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "hv/cmd_inspect_snapshot.h"
 #include "tests/fuzz/snap_samples.h"
 #include "tests/tap.h"
 
@@ -343,6 +344,21 @@ static void use_shrunk(uint64_t len, bool own_page, int fd)
     _exit(0);
 }
 
+/* Child: look into a file that is cut when it has been opened, and whose page tables lead into its pages. */
+static void inspect_shrunk(int fd)
+{
+    struct options o = options_default();
+    struct text t = TEXT_EMPTY;
+
+    dup2(fd, STDERR_FILENO);
+    o.image = path;
+    stats_n = 0;
+    cut_call = 2;
+    cut_len = 0x10000;
+    _exit(inspect_snapshot(&o, &t, &e) == 0 ? 0 : 99);
+}
+
+/* `len` 0: inspect. */
 static int run_shrunk(uint64_t len, bool own_page, char *said, size_t said_len)
 {
     int fds[2], status = -1;
@@ -356,6 +372,8 @@ static int run_shrunk(uint64_t len, bool own_page, char *said, size_t said_len)
     pid = fork();
     if (pid == 0) {
         signal(SIGBUS, SIG_DFL);
+        if (len == 0)
+            inspect_shrunk(fds[1]);
         use_shrunk(len, own_page, fds[1]);
     }
     close(fds[1]);
@@ -378,6 +396,19 @@ static void test_shrinks(void)
     CHECK(WIFEXITED(status));
     CHECK_EQ(WEXITSTATUS(status), 125);
     CHECK_STR(said, "vmm: a file: shrank while it was in use\n");
+
+    tap_case("so does one that is inspected, where page tables among the pages are lost");
+    if (!CHECK(mprotect(sample.tables.base, sample.tables.len, PROT_READ | PROT_WRITE) == 0))
+        return;
+    memset(sample.tables.base, 0, sample.tables.len);
+    store_le64(sample.tables.base + (sample.sregs.cr3 - sample.plan.scratch_gpa.v - sample.plan.pt_off),
+               sample.plan.base.v | 0x23);
+    if (!CHECK_EQ(snapfile_write(&sample, path, &e), 0) || !CHECK(chmod(path, 0600) == 0))
+        return;
+    status = run_shrunk(0, false, said, sizeof(said));
+    CHECK(WIFEXITED(status));
+    CHECK_EQ(WEXITSTATUS(status), 125);
+    CHECK_HAS(said, "saved.snap: shrank while it was in use\n");
 
     tap_case("a file that keeps its length can be used to its last page");
     if (!save("amd64") || !CHECK(chmod(path, 0600) == 0))

@@ -1,0 +1,132 @@
+/* A machine with a bare kernel in it. See bare.h. */
+#include "hv/bare.h"
+
+#include <string.h>
+
+#include "hv/host.h"
+#include "mem/assert.h"
+#include "mem/num.h"
+
+/* Address bits of a 32-bit CPU with PAE. */
+#define PHYS_BITS 36
+
+/* SDM 3A, "Local APIC Status and Location": at its usual place, on, of the boot CPU. */
+#define APIC_BASE_RESET 0xfee00900u
+
+/* --- what devices need ---------------------------------------------------------------------------- */
+
+/* Whatever fails in the middle of an access is told when it is over. */
+static void note_failure(struct bare *b, int result, const struct err *e)
+{
+    if (result >= 0 || b->failed)
+        return;
+    b->failed = true;
+    b->why = *e;
+}
+
+static void emit(void *ctx, const uint8_t *bytes, size_t n)
+{
+    struct bare *b = (struct bare *)ctx;
+    struct err e;
+
+    note_failure(b, console_write(b->env.console, bytes, n, &e), &e);
+}
+
+static void set_irq(void *ctx, unsigned line, bool level)
+{
+    struct bare *b = (struct bare *)ctx;
+    struct err e;
+
+    note_failure(b, machine_set_irq(&b->machine, line, level, &e), &e);
+}
+
+static uint64_t wall_clock(void *ctx)
+{
+    (void)ctx;
+    return host_wall_clock();
+}
+
+static uint8_t *memory(void *ctx, uint64_t gpa, uint64_t len)
+{
+    struct bare *b = (struct bare *)ctx;
+
+    return num_fits(gpa, len, b->ram.len) ? b->ram.base + gpa : NULL;
+}
+
+static void reset_devices(struct bare *b)
+{
+    const struct bus_host host = {
+        .ctx = b,
+        .emit = emit,
+        .set_irq = b->state->start.irqchip ? set_irq : NULL,
+        .wall_clock = wall_clock,
+        .memory = memory,
+    };
+
+    bus_init(&b->bus, &host, b->state->start.format == BARE_MICROVM, b->ram.len);
+    b->holes_n = 0;
+    b->holes_all = 0;
+    b->failed = false;
+}
+
+/* --- the machine ---------------------------------------------------------------------------------- */
+
+int bare_open(struct bare *b, int kvm_fd, const struct bare_state *s, const struct bare_env *env, bool warm,
+              struct err *e)
+{
+    bool irqchip = s->start.irqchip;
+    const struct machine_options mo = {
+        .phys_bits = PHYS_BITS, .irqchip = irqchip, .pit = irqchip, .real_mode = true};
+
+    *b = (struct bare){.state = s, .env = *env, .machine = MACHINE_CLOSED, .kvm_fd = kvm_fd, .warm = warm};
+    if (machine_open(&b->machine, kvm_fd, &mo, e) != 0)
+        return -1;
+    slots_init(&b->slots, &b->machine, irqchip, irqchip);
+    if (pristine_map(&s->ram, &b->ram, e) != 0 ||
+        slots_map(&b->slots, gpa_make(0), b->ram.len, b->ram.base, false, e) != 0 ||
+        (warm && state_take_baseline(&b->baseline, kvm_fd, &b->machine, irqchip ? PART_OF_PIT : PART_OF_ALL,
+                                     e) != 0)) {
+        bare_close(b);
+        return -1;
+    }
+    return 0;
+}
+
+void bare_close(struct bare *b)
+{
+    /* The machine goes first: while it lives, KVM may write to the memory behind its slots. */
+    machine_close(&b->machine);
+    state_free_baseline(&b->baseline);
+    region_unmap(&b->ram);
+    b->usable = false;
+}
+
+/*
+ * Drop what the guest wrote, and with the slots all that KVM derived from it:
+ * a KVM that shadows page tables does not see that their bytes have changed.
+ */
+static int renew_memory(struct bare *b, struct err *e)
+{
+    const struct gpa start = gpa_make(0);
+
+    if (slots_unmap(&b->slots, start, b->ram.len, e) != 0 || region_clear(&b->ram, e) != 0)
+        return -1;
+    return slots_map(&b->slots, start, b->ram.len, b->ram.base, false, e);
+}
+
+int bare_restore(struct bare *b, struct err *e)
+{
+    struct cpu_sregs sregs = b->state->start.sregs;
+
+    assert(b->warm || !b->ran);
+    b->usable = false;
+    if (b->ran && (machine_finish(&b->machine, e) != 0 || renew_memory(b, e) != 0))
+        return -1;
+    reset_devices(b);
+    sregs.apic_base = b->state->start.irqchip ? APIC_BASE_RESET : 0;
+    if (state_reset(&b->machine, b->ran ? &b->baseline : NULL, &sregs, e) != 0 ||
+        machine_set_regs(&b->machine, &b->state->start.regs, e) != 0)
+        return -1;
+    b->usable = true;
+    return 0;
+}

@@ -1,0 +1,251 @@
+/* From a command line to a bare kernel that runs. See bare_load.h. */
+#include "hv/bare_load.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "boot/mptable.h"
+#include "hv/bare.h"
+#include "hv/expect.h"
+
+#define FILE_LEN_MAX ((uint64_t)BARE_RAM_MAX)
+
+bool bare_choose(const struct options *o, const struct file *image, enum bare_format *f)
+{
+    if (o->format >= FORMAT_BARE) {
+        *f = (enum bare_format)(o->format - FORMAT_BARE);
+        return true;
+    }
+    if (o->format == FORMAT_ABI)
+        return false;
+    if (bare_detect(image->map.base, image->len, f))
+        return true;
+    *f = BARE_MICROVM;
+    return o->standalone;
+}
+
+/* --- the files beside the image ------------------------------------------------------------------- */
+
+struct extras {
+    struct file initrd, module[BARE_MODULES_MAX];
+    char *path[BARE_MODULES_MAX]; /* of a module, cut out of FILE:ARGS */
+    struct bare_file initrd_view, view[BARE_MODULES_MAX];
+    unsigned modules_n;
+};
+
+static void free_extras(struct extras *x)
+{
+    unsigned i;
+
+    file_free(&x->initrd);
+    for (i = 0; i < x->modules_n; i++) {
+        file_free(&x->module[i]);
+        free(x->path[i]);
+    }
+    free(x);
+}
+
+static int read_module(struct extras *x, const char *word, struct err *e)
+{
+    unsigned i = x->modules_n;
+    const char *colon = strchr(word, ':');
+
+    x->path[i] = colon != NULL ? strndup(word, (size_t)(colon - word)) : strdup(word);
+    if (x->path[i] == NULL)
+        return err_set_errno(e, STATUS_HOST, ENOMEM, "host memory: --module");
+    x->modules_n++;
+    if (file_read(x->path[i], FILE_LEN_MAX, &x->module[i], e) != 0)
+        return -1;
+    x->view[i] = (struct bare_file){
+        .name = x->path[i],
+        .args = colon != NULL ? colon + 1 : "",
+        .bytes = x->module[i].map.base,
+        .len = x->module[i].len,
+    };
+    return 0;
+}
+
+static int read_extras(const struct options *o, struct extras *x, struct err *e)
+{
+    unsigned i;
+
+    if (o->initrd != NULL) {
+        if (file_read(o->initrd, FILE_LEN_MAX, &x->initrd, e) != 0)
+            return -1;
+        x->initrd_view = (struct bare_file){
+            .name = o->initrd, .args = "", .bytes = x->initrd.map.base, .len = x->initrd.len};
+    }
+    for (i = 0; i < o->modules_n; i++)
+        if (read_module(x, o->modules[i], e) != 0)
+            return -1;
+    return 0;
+}
+
+/* --- loading -------------------------------------------------------------------------------------- */
+
+static int place(const struct options *o, const struct load *l, const struct extras *x,
+                 struct bare_state *out, struct err *e)
+{
+    const struct bare_file image = {
+        .name = o->image, .args = "", .bytes = l->image.map.base, .len = l->image.len};
+    const struct bare_options bo = {
+        .ram_len = o->memory_len,
+        .append = o->append != NULL ? o->append : "",
+        .modules = x->view,
+        .modules_n = x->modules_n,
+        .initrd = o->initrd != NULL ? &x->initrd_view : NULL,
+    };
+    struct bare_state s = {.ram = PRISTINE_CLOSED};
+    struct region fill;
+
+    if (pristine_open(&s.ram, o->memory_len, &fill, e) != 0)
+        return -1;
+    if (bare_load(l->format, &image, &bo, fill.base, &s.start, e) != 0) {
+        region_unmap(&fill);
+        pristine_close(&s.ram);
+        return -1;
+    }
+    if (o->irqchip != IRQCHIP_AUTO)
+        s.start.irqchip = o->irqchip == IRQCHIP_ON;
+    /* A microvm image knows its machine, and may lie where the table would be. */
+    if (s.start.irqchip && l->format != BARE_MICROVM)
+        mptable_write(fill.base);
+    if (pristine_seal(&s.ram, &fill, e) != 0) {
+        pristine_close(&s.ram);
+        return -1;
+    }
+    *out = s;
+    return 0;
+}
+
+/* The state a kernel starts in; the caller closes its RAM. */
+static int load_state(const struct options *o, const struct load *l, struct bare_state *out, struct err *e)
+{
+    struct extras *x = calloc(1, sizeof(*x));
+    int result = -1;
+
+    if (x == NULL)
+        return err_set_errno(e, STATUS_HOST, ENOMEM, "host memory: modules");
+    if (read_extras(o, x, e) == 0)
+        result = place(o, l, x, out, e);
+    free_extras(x);
+    return result;
+}
+
+/* --- the commands --------------------------------------------------------------------------------- */
+
+static void describe(const struct options *o, const struct bare_state *s, struct text *out)
+{
+    const struct cpu_regs *r = &s->start.regs;
+    uint64_t start, end = 0;
+
+    text_add(out, "%s: %s, entry 0x%08" PRIx64 "%s, %" PRIu64 "K of RAM, interrupt controllers %s\n",
+             o->image, bare_format_name(s->start.format), s->start.sregs.cs.base + r->rip,
+             (s->start.sregs.cr0 & 1) != 0 ? "" : " in real mode", s->ram.len >> 10,
+             s->start.irqchip ? "on" : "off");
+    while (pristine_next(&s->ram, end, &start, &end))
+        text_add(out, "load      %08" PRIx64 "-%08" PRIx64 "  %9" PRIu64 "K\n", start, end - 1,
+                 (end - start) >> 10);
+    text_add(out, "registers eax %08" PRIx64 " ebx %08" PRIx64 " esi %08" PRIx64 " esp %08" PRIx64 "\n",
+             r->rax, r->rbx, r->rsi, r->rsp);
+}
+
+static void describe_json(const struct options *o, const struct bare_state *s, struct text *out)
+{
+    uint64_t start, end = 0;
+    bool first = true;
+
+    text_add(out, "{\"version\":1,\"image\":");
+    text_add_json(out, o->image, strlen(o->image));
+    text_add(out,
+             ",\"kind\":\"%s\",\"entry\":\"0x%" PRIx64 "\",\"memory\":%" PRIu64
+             ",\"irqchip\":%s,\"ranges\":[",
+             bare_format_name(s->start.format), s->start.sregs.cs.base + s->start.regs.rip, s->ram.len,
+             s->start.irqchip ? "true" : "false");
+    for (; pristine_next(&s->ram, end, &start, &end); first = false)
+        text_add(out, "%s{\"name\":\"load\",\"gpa\":\"0x%" PRIx64 "\",\"len\":%" PRIu64 "}", first ? "" : ",",
+                 start, end - start);
+    text_add(out, "]}\n");
+}
+
+int bare_inspect(const struct options *o, const struct load *l, struct text *out, struct err *e)
+{
+    struct bare_state s;
+
+    if (load_state(o, l, &s, e) != 0)
+        return -1;
+    if (o->json)
+        describe_json(o, &s, out);
+    else
+        describe(o, &s, out);
+    pristine_close(&s.ram);
+    return 0;
+}
+
+/* All that a run needs, opened in this order and closed in the other one. */
+struct bare_session {
+    struct stop stop;
+    struct console console;
+    struct expect expect;
+    struct input input;
+    struct bare bare;
+};
+
+static int run_in(struct bare_session *s, const struct options *o, int kvm_fd, const struct bare_state *state,
+                  struct outcome *out, struct err *e)
+{
+    const struct bare_env env = {
+        .stop = &s->stop, .console = &s->console, .input = &s->input, .strict_io = o->strict_io};
+    struct outcome oc;
+    int result = -1;
+
+    if (bare_open(&s->bare, kvm_fd, state, &env, false, e) != 0)
+        return -1;
+    oc = bare_outcome(&s->bare);
+    if (bare_restore(&s->bare, e) == 0)
+        result = bare_run(&s->bare, o->timeout_ns, &oc, e);
+    bare_close(&s->bare);
+    if (result == 0) {
+        expect_judge(&s->expect, &oc);
+        *out = oc;
+    }
+    return result;
+}
+
+static int run_state(const struct options *o, const struct bare_state *state, struct outcome *out,
+                     struct err *e)
+{
+    struct bare_session s = {.expect = o->expect, .input = INPUT_NONE};
+    int kvm_fd, result;
+
+    if (kvm_open(&kvm_fd, e) != 0)
+        return -1;
+    if (stop_open(&s.stop, e) != 0) {
+        close(kvm_fd);
+        return -1;
+    }
+    console_init(&s.console, o->console_fd, &s.stop);
+    s.console.expect = &s.expect;
+    if (o->input)
+        input_open(&s.input, STDIN_FILENO);
+    result = run_in(&s, o, kvm_fd, state, out, e);
+    input_close(&s.input);
+    stop_close(&s.stop);
+    close(kvm_fd);
+    return result;
+}
+
+int bare_run_image(const struct options *o, const struct load *l, struct outcome *out, struct err *e)
+{
+    struct bare_state state;
+    int result;
+
+    if (load_state(o, l, &state, e) != 0)
+        return -1;
+    result = run_state(o, &state, out, e);
+    pristine_close(&state.ram);
+    return result;
+}

@@ -1,0 +1,92 @@
+/* An anonymous file and copy-on-write views of it. See pristine.h. */
+#include "mem/pristine.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stddef.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "mem/assert.h"
+#include "mem/num.h"
+
+/* Ranges that are closer than this are mapped as one: a process may have some 65,000 mappings. */
+#define GAP_LEN ((uint64_t)1 << 18)
+
+static int failed(const char *what, int errnum, uint64_t len, struct err *e)
+{
+    return err_set_errno(e, STATUS_HOST, errnum, "host memory: cannot %s %" PRIu64 " bytes", what, len);
+}
+
+int pristine_open(struct pristine *out, uint64_t len, struct region *fill, struct err *e)
+{
+    struct pristine p = {.len = len};
+    void *at = MAP_FAILED;
+
+    assert(len != 0 && num_is_page_aligned(len));
+    p.fd = memfd_create("guest", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    if (p.fd >= 0 && ftruncate(p.fd, (off_t)len) == 0)
+        at = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, p.fd, 0);
+    if (at == MAP_FAILED) {
+        failed("share", errno, len, e);
+        pristine_close(&p);
+        return -1;
+    }
+    *fill = (struct region){.base = (uint8_t *)at, .len = len};
+    *out = p;
+    return 0;
+}
+
+void pristine_close(struct pristine *p)
+{
+    if (p->fd >= 0)
+        close(p->fd);
+    *p = PRISTINE_CLOSED;
+}
+
+int pristine_seal(struct pristine *p, struct region *fill, struct err *e)
+{
+    region_unmap(fill);
+    if (fcntl(p->fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL) != 0)
+        return failed("seal", errno, p->len, e);
+    return 0;
+}
+
+int pristine_map(const struct pristine *p, struct region *out, struct err *e)
+{
+    struct region r;
+    uint64_t start, end, next, next_end;
+    bool more;
+
+    if (region_map(&r, p->len, e) != 0)
+        return -1;
+    for (more = pristine_next(p, 0, &start, &end); more; start = next, end = next_end) {
+        while ((more = pristine_next(p, end, &next, &next_end)) && next - end < GAP_LEN)
+            end = next_end;
+        if (mmap(r.base + start, end - start, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE,
+                 p->fd, (off_t)start) == MAP_FAILED) {
+            failed("map", errno, end - start, e);
+            region_unmap(&r);
+            return -1;
+        }
+    }
+    *out = r;
+    return 0;
+}
+
+bool pristine_next(const struct pristine *p, uint64_t from, uint64_t *start, uint64_t *end)
+{
+    off_t data, hole;
+
+    if (from >= p->len)
+        return false;
+    data = lseek(p->fd, (off_t)from, SEEK_DATA);
+    if (data < 0 && errno == ENXIO)
+        return false;
+    /* A kernel that cannot tell: all of it may be data. */
+    hole = data < 0 ? data : lseek(p->fd, data, SEEK_HOLE);
+    *start = data < 0 ? from : (uint64_t)data;
+    *end = hole < 0 ? p->len : (uint64_t)hole;
+    return true;
+}

@@ -284,7 +284,7 @@ static int main_run(command_run *run, struct options *o)
     if ((o->report != NULL && file_open_output("report", o->report, &report_fd, &e) != 0) ||
         (o->console != NULL && file_open_output("console", o->console, &o->console_fd, &e) != 0))
         return fail(&e);
-    progress_allow(!o->quiet);
+    progress_allow(o->quiet ? -1 : STDERR_FILENO);
     result = run != NULL ? run(o, &out, &calls, &e) : cmd_batch(o, run_command, &report, &out.status, &e);
     if (result > 0)
         return (int)out.status; /* a test of the batch */

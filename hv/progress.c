@@ -2,6 +2,7 @@
 #include "hv/progress.h"
 
 #include <poll.h>
+#include <stdbool.h>
 #include <unistd.h>
 
 #include "hv/host.h"
@@ -18,6 +19,7 @@ _Static_assert(sizeof(bar) == BAR_LEN + 1, "a full bar");
 
 static struct {
     const char *what;
+    int fd;
     uint64_t total, next; /* `next`: when it is drawn; total 0: no job */
     bool allowed, shown, amid_line;
     bool copied; /* in a fork: its parent shows the bar */
@@ -26,9 +28,9 @@ static struct {
 /* A terminal that takes nothing must not hold up the job. */
 static void draw(const char *s, size_t len)
 {
-    struct pollfd p = {.fd = STDERR_FILENO, .events = POLLOUT};
+    struct pollfd p = {.fd = job.fd, .events = POLLOUT};
 
-    if (poll(&p, 1, 0) == 1 && write(STDERR_FILENO, s, len) < 0) {
+    if (poll(&p, 1, 0) == 1 && write(job.fd, s, len) < 0) {
         /* A bar that cannot be seen is missed by nobody. */
     }
 }
@@ -43,9 +45,10 @@ static void make_room(void)
     job.shown = false;
 }
 
-void progress_allow(bool on)
+void progress_allow(int fd)
 {
-    job.allowed = on && isatty(STDERR_FILENO) == 1;
+    job.fd = fd;
+    job.allowed = fd >= 0 && isatty(fd) == 1;
 }
 
 void progress_begin(const char *what, uint64_t total)

@@ -1,16 +1,15 @@
 /*
- * How far a long job is, as a bar on the terminal that descriptor 2 is. Nothing
- * is shown where that is none, for what takes less than a second, or before
- * progress_allow. One job at a time.
+ * How far a long job is, as a bar on a terminal. Nothing is shown for what takes
+ * less than a second. One job at a time.
  */
 #ifndef HV_PROGRESS_H
 #define HV_PROGRESS_H
 
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-void progress_allow(bool on);
+/* Where the bar is shown, if it is a terminal; -1, as at first: nowhere. */
+void progress_allow(int fd);
 
 /* A job of `total` steps; `what` is a word for it and stays. The bar is there until progress_end or the next job. */
 void progress_begin(const char *what, uint64_t total);

@@ -210,7 +210,8 @@ static void test_file(void)
         region_unmap(&r);
     }
 
-    tap_case("what is written to a private mapping of a file is not in the file, and gone when it is cleared");
+    tap_case(
+        "what is written to a private mapping of a file is not in the file, and gone when it is cleared");
     if (CHECK(region_map_file_private(&r, fd, PAGE_LEN, PAGE_LEN, &e) == 0)) {
         CHECK_EQ(r.base[0], 0x22);
         r.base[0] = 0x33;

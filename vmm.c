@@ -359,8 +359,8 @@ static void main_pid1(int argc, char **argv)
     int status = 0;
 
     pid1_open_console();
-    if (pid1_read(PID1_ARGS, is_command, &o, &e) != 0 || pid1_parse(argc, argv, is_command, &o, &e) != 0 ||
-        pid1_run(&o, say, NULL, &status, &e) != 0)
+    if (pid1_read("/" PID1_ARGS, is_command, &o, &e) != 0 ||
+        pid1_parse(argc, argv, is_command, &o, &e) != 0 || pid1_run(&o, say, NULL, &status, &e) != 0)
         status = fail(&e);
     text_add(&t, "EXIT %d\n", status);
     print_fd(STDOUT_FILENO, &t);

@@ -15,7 +15,7 @@
  *   0 .. 0x500      left to the kernel, as a BIOS would leave it
  *   .. 0x10000      kernels only
  *   .. 0x9FC00      kernels; lowest what they are told about themselves
- *   .. 0x100000     nothing; reserved in every memory map
+ *   .. 0x100000     nothing from here, but see mptable.h; reserved in every memory map
  *   .. RAM's end    kernels; above them modules at page boundaries
  *
  * A microvm image alone may lie anywhere, in page 0 too.

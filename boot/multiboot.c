@@ -319,7 +319,7 @@ int multiboot_load(struct bare_load *b, struct bare_start *out, struct err *e)
     struct elf_file f = {0};
     struct bare_start start;
     struct header h = {0};
-    uint64_t entry, info;
+    uint64_t entry = 0, info = 0;
 
     if (bare_no_initrd(b, BARE_MULTIBOOT, e) != 0 || header_read(b, &h, e) != 0)
         return -1;

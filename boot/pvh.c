@@ -113,7 +113,7 @@ int pvh_load(struct bare_load *b, struct bare_start *out, struct err *e)
     struct bare_start start;
     struct elf_header h;
     struct elf_file f;
-    uint64_t entry, info;
+    uint64_t entry = 0, info = 0;
 
     if (bare_elf_open(b, true, &f, &h, e) != 0 || entry_read(b, &f, &h, &entry, e) != 0 ||
         bare_elf_load(&b->ram, &f, &h, e) != 0 || place_info(b, &info, e) != 0)

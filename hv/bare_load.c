@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "boot/mptable.h"
 #include "hv/bare.h"
 #include "hv/expect.h"
 
@@ -107,12 +108,15 @@ static int place(const struct options *o, const struct load *l, const struct ext
         pristine_close(&s.ram);
         return -1;
     }
+    if (o->irqchip != IRQCHIP_AUTO)
+        s.start.irqchip = o->irqchip == IRQCHIP_ON;
+    /* A microvm image knows its machine, and may lie where the table would be. */
+    if (s.start.irqchip && l->format != BARE_MICROVM)
+        mptable_write(fill.base);
     if (pristine_seal(&s.ram, &fill, e) != 0) {
         pristine_close(&s.ram);
         return -1;
     }
-    if (o->irqchip != IRQCHIP_AUTO)
-        s.start.irqchip = o->irqchip == IRQCHIP_ON;
     *out = s;
     return 0;
 }

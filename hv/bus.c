@@ -1,8 +1,9 @@
 /* Which device answers at which port. See bus.h. */
 #include "hv/bus.h"
 
-#include <assert.h>
 #include <string.h>
+
+#include "mem/assert.h"
 
 enum {
     PORT_CONSOLE = 0xe9, /* Bochs' and QEMU's debug console; microvm's standard output */

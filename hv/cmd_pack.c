@@ -128,7 +128,7 @@ static int add_all(struct pack *p, struct err *e)
     if (add_file(p, "", "init", SELF, 0755, e) != 0)
         return err_hint(e, "pack copies the running program, and finds it through /proc");
     if (cpio_add(&p->cpio, "dev", S_IFDIR | 0755, NULL, 0, e) != 0 ||
-        cpio_add(&p->cpio, PID1_ARGS + 1, S_IFREG | 0644, p->args.s, p->args.len, e) != 0 ||
+        cpio_add(&p->cpio, PID1_ARGS, S_IFREG | 0644, p->args.s, p->args.len, e) != 0 ||
         (p->list.len != 0 && cpio_add(&p->cpio, LIST, S_IFREG | 0644, p->list.s, p->list.len, e) != 0) ||
         (o->kmods_n != 0 && cpio_add(&p->cpio, KMODS, S_IFDIR | 0755, NULL, 0, e) != 0))
         return -1;
@@ -158,7 +158,7 @@ static int pack(struct pack *p, struct err *e)
 
 int cmd_pack(const struct options *o, struct err *e)
 {
-    static const char *const own[] = {"init", "dev", "proc", "root", KMODS, LIST, PID1_ARGS + 1, NULL};
+    static const char *const own[] = {"init", "dev", "proc", "root", KMODS, LIST, PID1_ARGS, NULL};
     static const char *const none[] = {NULL};
     struct pack p = {.o = o};
     int result;

@@ -1,9 +1,8 @@
 /* A 16550A whose wire is infinitely fast towards the host. See dev_uart.h. */
 #include "hv/dev_uart.h"
 
-#include <assert.h>
-
 #include "hv/bus.h"
+#include "mem/assert.h"
 
 /* Registers, and their bits that mean something here. */
 enum { RBR_THR, IER, IIR_FCR, LCR, MCR, LSR, MSR, SCR };

@@ -7,7 +7,7 @@
  *
  *     if (pid1_is_init()) {
  *         pid1_open_console();
- *         if (pid1_read(PID1_ARGS, is_command, &o, &e) != 0 ||
+ *         if (pid1_read("/" PID1_ARGS, is_command, &o, &e) != 0 ||
  *             pid1_parse(argc, argv, is_command, &o, &e) != 0 ||
  *             pid1_run(&o, say, NULL, &status, &e) != 0)
  *             print e, and status = e.status;
@@ -25,7 +25,7 @@
 
 #include "mem/error.h"
 
-#define PID1_ARGS         "/vmm.args" /* the file of words that an initramfs may hold */
+#define PID1_ARGS         "vmm.args" /* the file of words that an initramfs may hold, in its root */
 
 #define PID1_KMODS_MAX    16
 

@@ -9,18 +9,17 @@
 #include "mem/assert.h"
 #include "mem/num.h"
 
-/* `fd` -1: of memory of our own. */
-static int map(struct region *r, int prot, int fd, uint64_t off, uint64_t len, struct err *e)
+static int map(struct region *r, int prot, int flags, int fd, uint64_t off, uint64_t len, struct err *e)
 {
     void *p;
 
     assert(len != 0 && num_is_page_aligned(len) && num_is_page_aligned(off));
-    p = mmap(NULL, len, prot, MAP_PRIVATE | MAP_NORESERVE | (fd < 0 ? MAP_ANONYMOUS : 0), fd, (off_t)off);
+    p = mmap(NULL, len, prot, MAP_PRIVATE | MAP_NORESERVE | flags, fd, (off_t)off);
     if (p == MAP_FAILED) {
         int errnum = errno;
 
         return err_set_errno(e, STATUS_HOST, errnum, "host memory: cannot map %" PRIu64 " bytes%s", len,
-                             fd < 0 ? "" : " of a file");
+                             flags == MAP_ANONYMOUS ? "" : " of a file");
     }
     r->base = (uint8_t *)p;
     r->len = len;
@@ -29,19 +28,17 @@ static int map(struct region *r, int prot, int fd, uint64_t off, uint64_t len, s
 
 int region_map(struct region *r, uint64_t len, struct err *e)
 {
-    return map(r, PROT_READ | PROT_WRITE, -1, 0, len, e);
+    return map(r, PROT_READ | PROT_WRITE, MAP_ANONYMOUS, -1, 0, len, e);
 }
 
 int region_map_file(struct region *r, int fd, uint64_t off, uint64_t len, struct err *e)
 {
-    assert(fd >= 0);
-    return map(r, PROT_READ, fd, off, len, e);
+    return map(r, PROT_READ, 0, fd, off, len, e);
 }
 
 int region_map_file_private(struct region *r, int fd, uint64_t off, uint64_t len, struct err *e)
 {
-    assert(fd >= 0);
-    return map(r, PROT_READ | PROT_WRITE, fd, off, len, e);
+    return map(r, PROT_READ | PROT_WRITE, 0, fd, off, len, e);
 }
 
 int region_seal(struct region *r, struct err *e)

@@ -36,6 +36,8 @@ export LINT_JOBS=${LINT_JOBS:-1}
 # --- the stages: "seconds it may take, name"; each is a function stage_NAME, "-" being "_" --------
 stages="1500 lab
 1500 lint
+1200 kernels
+1200 kernels-pae
 900 pack
 600 fuzz
 900 unit-san
@@ -47,6 +49,8 @@ stages="1500 lab
 60 binary"
 [ -z "$soak" ] || stages="14400 lab
 1500 lint
+1200 kernels
+1200 kernels-pae
 900 pack
 14400 fuzz
 14400 unit-san
@@ -151,6 +155,8 @@ stage_rows() {
 }
 stage_cli() { tests/cli/run.sh; }
 stage_lab() { tests/lab/lab.sh; }
+stage_kernels() { tests/lab/lab.sh --kernels; }
+stage_kernels_pae() { tests/lab/lab.sh --kernels-pae; }
 stage_pack() { tests/lab/pack.sh; }
 stage_lint() { tests/lint/lint.sh; }
 stage_fuzz() { tests/fuzz/replay.sh; }
@@ -297,7 +303,8 @@ if ! tests/setup.sh check; then
     exit 1
 fi
 
-tests/lab/kernel.sh >/dev/null 2>&1 & # a download, if it is not there yet; the lab says if it failed
+# Downloads, of what is not there yet; the lab says if one failed.
+{ tests/lab/kernel.sh && tests/lab/bare.sh; } >/dev/null 2>&1 &
 run_stage build 900
 trap 'trap - INT TERM; kill $(jobs -p) 2>/dev/null; wait; exit 130' INT TERM
 wait

@@ -7,7 +7,10 @@ unit_off := $(if $(I686_GUEST),,tests/unit/test_bare_place.c)
 unit_tests := $(patsubst %.c,$(B)/%,$(filter-out $(unit_off),$(wildcard tests/unit/test_*.c)))
 kvm_tests := $(patsubst %.c,$(B)/%,$(wildcard tests/kvm/test_*.c))
 
-tests: $(unit_tests) $(kvm_tests) bench-programs
+# What is run in the lab beside vmm (typist), or in a guest of it (off).
+lab_programs := $(addprefix $(B)/tests/lab/,typist off)
+
+tests: $(unit_tests) $(kvm_tests) $(lab_programs) bench-programs
 
 # A test sees the whole library of its flavour; what it needs beyond that is in headers beside it.
 # --wrap=ioctl is the seam through which tests/kvm sees and fails the calls into KVM.
@@ -57,6 +60,14 @@ $(B)/tests/bench/floor: tests/bench/floor.c Makefile tests/tests.mk | $(KERNEL_H
 
 bench-programs: $(bench_programs)
 
+$(B)/tests/lab/typist: tests/lab/typist.c Makefile tests/tests.mk
+	@mkdir -p $(@D)
+	$(CC) -D_GNU_SOURCE $(CFLAGS) -MMD -MP $(LDFLAGS) -o $@ $<
+
+$(B)/tests/lab/off: tests/lab/off.S tests/tests.mk
+	@mkdir -p $(@D)
+	gcc -m32 -nostdlib -static -o $@ $<
+
 # LAB=1: in the lab as well.
 bench:
 	$(MAKE) -s $(full) SAN= all bench-programs
@@ -89,6 +100,6 @@ check:
 soak:
 	tests/check.sh --soak
 
--include $(addsuffix .d,$(unit_tests) $(kvm_tests) $(bench_programs))
+-include $(addsuffix .d,$(unit_tests) $(kvm_tests) $(bench_programs) $(B)/tests/lab/typist)
 
 .PHONY: tests fuzz bench bench-programs lint coverage mutate fuzz-replay lab lab-shell demo check soak

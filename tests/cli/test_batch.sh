@@ -182,12 +182,22 @@ none_left() {
         done
         return 0
     done
+    kill -s KILL "${children[@]}"
     return 1
 }
 
+# It ends long before the limits of its tests, or is ended, which no case takes for right.
 finish() {
+    local i
+
+    for ((i = 0; i < 300; i++)); do
+        kill -0 "$pid" 2>/dev/null || break
+        sleep 0.1
+    done
+    [ $i -lt 300 ] || kill -s KILL "$pid" "${children[@]}"
     wait "$pid" 2>/dev/null
     status=$?
+    [ $i -lt 300 ] || status=late
     out=$(cat "$tmp/out") err=$(cat "$tmp/err")
 }
 

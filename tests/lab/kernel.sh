@@ -13,6 +13,7 @@
 set -euo pipefail
 export LC_ALL=C
 cd "$(dirname "$0")/../.."
+. tests/lab/fetch.sh
 
 lab=build/lab
 dest=$lab/kernel
@@ -23,14 +24,8 @@ die() {
     exit 1
 }
 
-# The package that linux-image-amd64 stands for now, "linux-image-6.1.0-NN-amd64".
 find_package() {
-    apt-cache depends linux-image-amd64 2>/dev/null |
-        sed -n 's/^ *Depends: \(linux-image-[0-9].*-amd64\)$/\1/p' | head -n 1
-}
-
-download() { # folder package
-    (cd "$1" && apt-get -q download "$2" >apt.log 2>&1 && ls "$2"_*.deb >/dev/null 2>&1)
+    resolve_package linux-image-amd64 'linux-image-[0-9].*-amd64'
 }
 
 # Module name -> file below $tmp/root. The kernel takes - and _ in a module's name for the same.
@@ -45,23 +40,6 @@ unpack_module() { # file, destination
     *.ko.zst) zstd -qdc "$1" >"$2" ;;
     *) die "$1: unknown compression" ;;
     esac
-}
-
-# An unsigned number of $3 bytes at offset $2 of file $1.
-number_at() {
-    od -An -t "u$3" -j "$2" -N "$3" "$1" | tr -d ' '
-}
-
-# The payload of a bzImage, where its header says it is (Documentation/arch/x86/boot.rst: setup_sects,
-# payload_offset, payload_length). The last 4 bytes are the length of what comes out. A payload of
-# another compression is left as it is: qemu boots that as well, only slower.
-unpack_kernel() { # bzImage, destination
-    local offset length
-
-    offset=$((($(number_at "$1" 0x1f1 1) + 1) * 512 + $(number_at "$1" 0x248 4)))
-    length=$(($(number_at "$1" 0x24c 4) - 4))
-    head -c "$((offset + length))" "$1" | tail -c "$length" >"$tmp/payload"
-    xz -dc "$tmp/payload" >"$2" 2>/dev/null || cp "$1" "$2"
 }
 
 # Put a module behind everything it depends on.
@@ -97,7 +75,9 @@ if [ ! -e "$dest/vmlinux" ]; then
 
     dpkg -x "$tmp/$package"_*.deb "$tmp/root"
     mkdir -p "$tmp/kernel/modules"
-    unpack_kernel "$tmp"/root/boot/vmlinuz-* "$tmp/kernel/vmlinux"
+    # qemu boots a bzImage as well, only slower.
+    bzimage=$(echo "$tmp"/root/boot/vmlinuz-*)
+    unpack_vmlinux "$bzimage" "$tmp/kernel/vmlinux" || cp "$bzimage" "$tmp/kernel/vmlinux"
     printf '%s\n' "$package" >"$tmp/kernel/package"
     take_module "$top_module"
 

@@ -1,12 +1,14 @@
 #!/bin/bash
 # The lab: a small machine in which i686 guests with paging can be tested on any host.
 #
-#   lab.sh [--shell] [--one COMMAND] [--keep-log FILE] [--dir DIR] [--catalogue FILE]
+#   lab.sh [--shell] [--kernels|--kernels-pae] [--one COMMAND] [--keep-log FILE] [--dir DIR] [--catalogue FILE]
 #
 #   --shell          boot into an interactive shell instead of running the tests
+#   --kernels        bring kernels from Debian packages along; the tests to run are tests/lab/kernels
+#   --kernels-pae    the same without nested paging, for those that use PAE: tests/lab/kernels-pae
 #   --one COMMAND    run this one command of the list instead ("run /guests/hello-i686.elf"), print
 #                    what it prints and end with its status
-#   --keep-log FILE  where the serial log goes afterwards (build/lab/serial.log)
+#   --keep-log FILE  where the serial log goes afterwards (build/lab/serial.log, -kernels.log)
 #   --dir DIR        take vmm, samples/ and tests/ from DIR as they are (made first: build/i686-counter)
 #   --catalogue FILE the tests to run (tests/cli/catalogue)
 #
@@ -27,6 +29,8 @@
 #   /tests/kvm/*     static test programs that use /dev/kvm; all of them are run
 #   /tests/unit/*    those that do not, for --shell
 #   /tests/bench/*   the benchmark's, for --one
+#   /tests/lab/*     programs that tests need in the lab
+#   /bare/*          with --kernels: what bare.sh fetches, and what boots it
 #   /tmp             empty; what a command leaves there is seen by those after it
 #   /dev/console     a link to nowhere, in place of the node that every kernel brings along: /init is
 #                    started with descriptors 0-2 closed and has to mount devtmpfs to be heard
@@ -47,6 +51,8 @@ busybox_line='the shell needs a static busybox: apt-get install busybox-static'
 limit=${LAB_TIMEOUT:-1200}
 must_run=${VMM_MUST_RUN:-}
 shell=
+kernels=
+bare=
 one=
 log_kept=$lab/serial.log
 dir=
@@ -160,10 +166,10 @@ add_kvm_programs() {
 make_root() {
     local kind program
 
-    mkdir -p "$tmp"/root/{dev,m,tmp,guests,tests/{kvm,unit,bench}}
+    mkdir -p "$tmp"/root/{dev,m,tmp,guests,tests/{kvm,unit,bench,lab}}
     cp "$modules"/*.ko "$tmp/root/m/"
     find "$dir/samples" -maxdepth 1 -type f -name '*.elf' -exec cp -t "$tmp/root/guests" {} + 2>/dev/null || true
-    for kind in kvm unit bench; do
+    for kind in kvm unit bench lab; do
         for program in "$dir/tests/$kind"/*; do
             if [ -f "$program" ] && [ -x "$program" ]; then
                 strip -o "$tmp/root/tests/$kind/${program##*/}" "$program"
@@ -172,9 +178,29 @@ make_root() {
     done
 }
 
+make_archive() { # folder
+    (cd "$1" && find . -mindepth 1 | sort | cpio --quiet -o -H newc -R 0:0)
+}
+
 make_initrd() {
-    (cd "$tmp/root" && find . -mindepth 1 | sort | cpio --quiet -o -H newc -R 0:0) |
-        gzip -1 >"$tmp/initrd"
+    make_archive "$tmp/root" | gzip -1 >"$tmp/initrd"
+}
+
+# The kernels, and the initramfs of the Linux ones: a shell, and a program that powers off.
+make_bare() {
+    local root=$tmp/linux
+
+    mkdir -p "$tmp/root/bare" "$root/bin"
+    find "$bare" -maxdepth 1 -type f ! -name busybox ! -name versions -exec cp -t "$tmp/root/bare" {} +
+    cp tests/lab/*.typed "$tmp/root/bare/"
+    cp "$bare/busybox" "$dir/tests/lab/off" "$root/bin/"
+    cat >"$root/init" <<'END'
+#!/bin/busybox sh
+export PATH=/bin PS1='ready> '
+exec busybox sh -i
+END
+    chmod +x "$root/init"
+    make_archive "$root" >"$tmp/root/bare/initramfs"
 }
 
 boot_list() {
@@ -361,6 +387,13 @@ run_one() {
 while [ $# -gt 0 ]; do
     case $1 in
     --shell) shell=1 ;;
+    --kernels) kernels=1 catalogue=tests/lab/kernels log_kept=$lab/serial-kernels.log ;;
+    --kernels-pae)
+        kernels=1 catalogue=tests/lab/kernels-pae log_kept=$lab/serial-kernels-pae.log
+        # QEMU's processor loses its way in a guest's three-level tables (PAE) under nested paging;
+        # without that it is KVM that walks them.
+        qemu_words+=(-cpu 'max,+svm,-npt')
+        ;;
     --one | --keep-log | --dir | --catalogue)
         [ $# -ge 2 ] || usage
         case $1 in
@@ -382,6 +415,10 @@ done
 paths=$(tests/lab/kernel.sh) || cannot 'no kernel to boot'
 kernel=${paths%%$'\n'*}
 modules=${paths##*$'\n'}
+if [ -n "$kernels" ]; then
+    bare=$(tests/lab/bare.sh 2>&1) || cannot "${bare##*lab: }"
+    bare=${bare##*$'\n'}
+fi
 
 if [ -z "$dir" ]; then
     dir=build/i686-counter
@@ -396,6 +433,9 @@ trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 
 make_root
+if [ -n "$kernels" ]; then
+    make_bare
+fi
 if [ -n "$shell" ]; then
     boot_shell
     exit 0
@@ -409,7 +449,7 @@ if [ -n "$one" ]; then
 fi
 [ -e "$catalogue" ] || die "$catalogue: not there"
 add_catalogue "$catalogue"
-add_kvm_programs
+[ -n "$kernels" ] || add_kvm_programs
 [ "${#names[@]}" != 0 ] || die 'nothing to run'
 make_initrd
 SECONDS=0

@@ -118,23 +118,23 @@ done <"$modules/order"
 
 # --- a batch, and a power-off, which is what happens when nothing is said --------------------------
 
-cat >"$tmp/three.batch" <<'END'
+cat >"$tmp/three.batch" <<'LINES'
 a paged guest prints | x | 0 | 50s | hello, world! (i686) | run hello-i686.elf
 an identity guest prints | x | 0 | 50s | hello, world! (i686-identity) | run hello-i686-identity.elf
 an amd64 guest prints | x | 0 | 50s | hello, world! (amd64) | run hello-amd64.elf
-END
+LINES
 pack "${kmods[@]}" "$tmp/three.batch" "$samples"/hello-{i686,i686-identity,amd64}.elf -- batch --quiet three.batch
 close_console
 boot ''
 check "a batch of three guests is run, with descriptors 0-2 closed" \
-    diff <(grep -aE '^(ok|not ok|#|1\.\.|EXIT)' "$tmp/log") - <<'END'
+    diff <(grep -aE '^(ok|not ok|#|1\.\.|EXIT)' "$tmp/log") - <<'LINES'
 1..3
 ok 1 - a paged guest prints
 ok 2 - an identity guest prints
 ok 3 - an amd64 guest prints
 # 3 passed, 0 failed, 0 skipped
 EXIT 0
-END
+LINES
 check "the machine is powered off" says 'reboot: Power down'
 check "and QEMU has ended by itself" [ "$qemu_status" = 0 ]
 
@@ -153,7 +153,7 @@ pack "${kmods[@]}" "$samples"/hello-{i686,amd64}.elf "$samples/abort-i686-identi
 close_console
 boot --on-exit=panic
 check "several images are run in order" \
-    diff <(grep -aoE '(BEGIN|END|hello|EXIT).*' "$tmp/log") - <<'END'
+    diff <(grep -aoE '(BEGIN|END|hello|EXIT).*' "$tmp/log") - <<'LINES'
 BEGIN 1 run /hello-i686.elf
 hello, world! (i686)
 EXIT 1 0
@@ -164,7 +164,7 @@ BEGIN 3 run /abort-i686-identity.elf
 EXIT 3 134
 END 3
 EXIT 134
-END
+LINES
 check "the kernel panics because it was told to" says 'Kernel panic - not syncing: sysrq triggered crash'
 check "and not because init was gone" says_not 'Attempted to kill init'
 
@@ -174,10 +174,10 @@ pack "${kmods[@]:0:2}" "$samples/hello-amd64.elf"
 close_console
 boot '--kmod=/kmod/kvm-none.ko --on-exit=halt' 'System halted'
 check "a missing module ends 77 and is named" \
-    diff <(grep -aE '^(vmm|EXIT|BEGIN|hello)' "$tmp/log") - <<'END'
+    diff <(grep -aE '^(vmm|EXIT|BEGIN|hello)' "$tmp/log") - <<'LINES'
 vmm: /kmod/kvm-none.ko: cannot open module: No such file or directory
 EXIT 77
-END
+LINES
 check "the machine is halted" says 'reboot: System halted'
 
 # --- without the modules; words that mean nothing ---------------------------------------------------------

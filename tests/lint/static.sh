@@ -19,7 +19,7 @@ clang_flags=(-std=c11 -O2 -I. -D_GNU_SOURCE "-DVMM_FLAVOUR=\"lint\"" -Wall -Wext
     -Wstrict-prototypes -Wundef -Wvla -Wwrite-strings -Wpointer-arith -Wformat=2 -Wimplicit-fallthrough -Wcast-align)
 
 program=$(list mem paging boot hv vmm.c -name '*.c')
-tests=$(list tests/unit tests/kvm tests/bench -name '*.c')
+tests=$(list tests/unit tests/kvm tests/lab tests/bench -name '*.c')
 fuzz=$(list tests/fuzz -name '*.c')
 all=$(list mem paging boot hv vmm.c tests guest-samples -name '*.[ch]')
 

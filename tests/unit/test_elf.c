@@ -198,7 +198,7 @@ static void test_header(bool wide)
     EDIT_REFUSED("section headers outside the file", MADE_EHDR(m, e_shnum, 0);
                  MADE_EHDR(m, e_shoff, m->len + 1));
     EDIT_ACCEPTED(MADE_EHDR(m, e_shnum, 0); MADE_EHDR(m, e_shoff, m->len));
-    EDIT_ACCEPTED(MADE_EHDR(m, e_shoff, 0));
+    EDIT_ACCEPTED(MADE_EHDR(m, e_shoff, 0); MADE_EHDR(m, e_shnum, UINT16_MAX));
 }
 
 static void test_segments(bool wide)
@@ -206,6 +206,7 @@ static void test_segments(bool wide)
     struct made *m = &made;
     struct elf_image elf;
     uint64_t top = wide ? UINT64_MAX - 0xfff : UINT32_MAX - 0xfff, data_len;
+    char text[120];
     uint8_t *image;
     struct err e;
     unsigned i;
@@ -260,7 +261,10 @@ static void test_segments(bool wide)
     MADE_PHDR(m, MADE_SPARE, p_vaddr, made_data_vaddr(0, m->data_off) + data_len - 1);
     REFUSED(m, "segments overlap");
     MADE_PHDR(m, MADE_SPARE, p_vaddr, made_data_vaddr(0, m->data_off));
-    REFUSED(m, "segments overlap");
+    snprintf(text, sizeof(text),
+             "segments overlap (0x%" PRIx64 " bytes at 0x%" PRIx64 ", 0x11 bytes at 0x%" PRIx64 ")", data_len,
+             made_data_vaddr(0, m->data_off), made_data_vaddr(0, m->data_off));
+    REFUSED(m, text);
 
     name_case(wide, "segments may come in any order and are handed out ascending");
     made_start(m, wide, ET_DYN, 4);
@@ -524,6 +528,9 @@ static void test_notes(bool wide)
                  made_put(m, m->version_off + 24, 1, 0));
     EDIT_REFUSED("two Hyperlight version notes", MADE_PHDR(m, MADE_NOTE, p_offset, m->version_off);
                  MADE_PHDR(m, MADE_NOTE, p_filesz, 32));
+    EDIT_REFUSED("two Hyperlight version notes", MADE_PHDR(m, MADE_NOTE, p_offset, m->version_off);
+                 MADE_PHDR(m, MADE_NOTE, p_filesz, 32); made_put(m, m->version_off + 4, 4, 2);
+                 made_put(m, m->version_off + 24, 8, '1'));
     made_sample(m, wide, ET_DYN, 0);
     made_put(m, m->version_off + 8, 4, 2);
     if (ACCEPTED(m, &elf))

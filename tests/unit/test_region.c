@@ -209,6 +209,17 @@ static void test_file(void)
         CHECK_EQ(signal_of(write_first, r.base), SIGSEGV);
         region_unmap(&r);
     }
+
+    tap_case("what is written to a private mapping of a file is not in the file, and gone when it is cleared");
+    if (CHECK(region_map_file_private(&r, fd, PAGE_LEN, PAGE_LEN, &e) == 0)) {
+        CHECK_EQ(r.base[0], 0x22);
+        r.base[0] = 0x33;
+        CHECK(pread(fd, page, 1, PAGE_LEN) == 1 && page[0] == 0x22);
+        CHECK(region_clear(&r, &e) == 0);
+        CHECK_EQ(r.base[0], 0x22);
+        CHECK_EQ(r.base[1], 0x22);
+        region_unmap(&r);
+    }
     close(fd);
 
     tap_case("a file that cannot be mapped is a host error that says how much was wanted");
@@ -218,6 +229,8 @@ static void test_file(void)
     CHECK_HAS(e.text, "host memory: cannot map 4096 bytes of a file");
     CHECK_EQ((uintptr_t)r.base, 0x123000);
     CHECK_EQ(r.len, 0x5000);
+    CHECK(region_map_file_private(&r, -1, 0, PAGE_LEN, &e) == -1);
+    CHECK_HAS(e.text, "host memory: cannot map 4096 bytes of a file");
 }
 
 static void test_seal(void)

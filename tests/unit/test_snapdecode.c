@@ -59,6 +59,13 @@ static bool take(const char *kind)
     return false;
 }
 
+/* Offsets of fields inside the sections of format 1. */
+#define PLAN_FIELD(n) (16 + 8 * (n))
+#define SEGMENT(s, n) (8 * (11 * (s) + (n))) /* cs ds es fs gs ss tr ldt */
+#define GDT           (8 * 88)
+#define CONTROL(n)    (8 * (92 + (n)))
+#define MSR(n)        (8 * (106 + 2 * (n)))
+
 static void test_round_trip(const struct guest_kind *k)
 {
     char name[128];
@@ -83,6 +90,8 @@ static void test_round_trip(const struct guest_kind *k)
             CHECK_EQ(s.memory.len + s.tables.len + s.placed.len, 0);
             CHECK_STR(info.producer, "the tests");
             CHECK_EQ(info.created_ns, 1234567890123);
+            CHECK_EQ(info.format, 1);
+            CHECK_EQ(info.min_reader, 1);
             CHECK_STR(info.cpu.vendor, "GenuineGuest");
             CHECK_EQ(info.cpu.signature, 0x123456);
             CHECK(!info.other_cpu);
@@ -91,6 +100,8 @@ static void test_round_trip(const struct guest_kind *k)
             CHECK_EQ(snap_section(&info, SNAP_MEMORY)->off, 0x10000);
             CHECK_EQ(snap_section(&info, SNAP_MEMORY)->len, sample.plan.snapshot_len);
             CHECK_STR(snap_section(&info, SNAP_PLAN)->name, "PLAN");
+            CHECK_EQ(snap_section(&info, SNAP_CPU)->len, MSR(sample.msrs_n));
+            CHECK_EQ(snap_section(&info, SNAP_ROOTS)->len, 16 + 8 * sample.roots_n);
         } else {
             printf("# %s\n", e.text);
         }
@@ -122,13 +133,6 @@ static void test_flips(const char *kind)
 
 /* --- one field wrong, all checksums right ------------------------------------------------------------------ */
 
-/* Offsets of fields inside the sections of format 1. */
-#define PLAN_FIELD(n) (16 + 8 * (n))
-#define SEGMENT(s, n) (8 * (11 * (s) + (n))) /* cs ds es fs gs ss tr ldt */
-#define GDT           (8 * 88)
-#define CONTROL(n)    (8 * (92 + (n)))
-#define MSR(n)        (8 * (106 + 2 * (n)))
-
 struct wrong {
     const char *kind;
     unsigned section; /* 0: header, 99: table entry of section `at / 100` */
@@ -155,11 +159,13 @@ static const struct wrong wrongs[] = {
     {"amd64", 0, 40, 0x100001, "the head cannot be of this length"},
     {"amd64", 0, 40, UINT64_MAX, "the head cannot be of this length"},
     {"amd64", 0, 40, 0xfff8, "another head length"},
+    {"amd64", 0, 48, 32, "section PLAN: overlaps"},
     {"amd64", 0, 48, 33, "too many sections"},
     {"amd64", 0, 48, UINT32_MAX, "too many sections"},
     {"amd64", 0, 48, 0, "no section reaches the end"},
     {"amd64", 0, 48, 7, "section PLAN: there is something in front"},
     {"amd64", 0, 64, 0x1b5b1b5b1b5b1b5b, "producer is not text"},
+    {"amd64", 0, 64, 0x7e7e7e7e7e7e7e7e, ""},
     {"amd64", 0, 96, 1, "the header holds something"},
     {"amd64", 0, 4080, 1, "the header holds something"},
 
@@ -210,6 +216,7 @@ static const struct wrong wrongs[] = {
     {"i686", CPU, SEGMENT(6, 0), UINT64_MAX, "tr.base cannot be"},
     {"i686", CPU, SEGMENT(7, 0), UINT64_MAX, "ldt.base cannot be"},
     {"i686-identity", CPU, GDT, 0x100000000, "gdt.base cannot be"},
+    {"i686-identity", CPU, GDT, 0xffffffff, ""},
     {"i686-identity", CPU, GDT + 8, 0x10000, "gdt.limit is too large"},
     {"i686-identity", CPU, GDT + 16, 0x100000000, "idt.base cannot be"},
     {"i686-identity", CPU, GDT + 24, 0x10000, "idt.limit is too large"},
@@ -222,9 +229,11 @@ static const struct wrong wrongs[] = {
     {"i686-identity", CPU, CONTROL(0), 0x80000011, "cr0 cannot be"}, /* with PG */
     {"i686-identity", CPU, CONTROL(0), 0x60000011, ""},              /* caches off */
     {"i686", CPU, CONTROL(1), 0x100000000, "cr2 cannot be"},
+    {"i686", CPU, CONTROL(1), 0xffffffff, ""},
     {"amd64", CPU, CONTROL(1), 0x8000000000000000, ""},
     {"amd64", CPU, CONTROL(2), 0, "cr3 is not in the page tables"},
     {"i686-identity", CPU, CONTROL(2), 0x100000000, "cr3 cannot be"},
+    {"i686-identity", CPU, CONTROL(2), 0xffffffff, ""},
     {"i686", CPU, CONTROL(3), 0x20, "cr4 cannot be"},    /* PAE */
     {"amd64", CPU, CONTROL(3), 0x600, "cr4 cannot be"},  /* without PAE */
     {"amd64", CPU, CONTROL(3), 0x1620, "cr4 cannot be"}, /* LA57 */
@@ -265,6 +274,7 @@ static const struct wrong wrongs[] = {
     {"i686", ROOTS, 16, 0, "a page-table root is not in the page tables"},
     {"i686", ROOTS, 16, 1, "a page-table root is not page aligned"},
     {"i686", ROOTS, 16, UINT64_MAX - 0xfff, "a page-table root is not in the page tables"},
+    {"i686", ROOTS, 16, 0xfedc5000, "a page-table root is not in the page tables"}, /* right behind */
     {"i686-identity", ROOTS, 8, 1, "has no page-table roots"},
 
     {"amd64", COMPAT, 0, 0x656e6f726568744f,
@@ -332,6 +342,9 @@ static void check_wrong(const struct wrong *w)
                w->value, w->says);
         CHECK_STR(e.text, w->says);
     }
+    /* What to do about sizes on a command line does not help here. */
+    if (w->section == PLAN)
+        CHECK_STR(e.hint, "");
 }
 
 /* --- any field, any value -------------------------------------------------------------------------------------- */
@@ -380,6 +393,98 @@ static void test_any(const char *kind)
         check_any(off, v - 0x1000, &taken);
     }
     CHECK(taken > 100);
+}
+
+/* --- lengths ---------------------------------------------------------------------------------------------------- */
+
+/* Whether a header is taken that promises a head and a file of these lengths. */
+static bool header_taken(uint64_t head_len, uint64_t len)
+{
+    uint64_t out = 0;
+
+    if (!take("amd64"))
+        return false;
+    store_le64(head + 32, len);
+    store_le64(head + 40, head_len);
+    sample_repair(head, sizeof(head));
+    e = (struct err){.text = ""};
+    return snap_decode_header(head, len, "file", &out, &e) == 0 && out == head_len;
+}
+
+/* A section gets longer by `more` bytes; those behind it move, and so does the end of the file. */
+static void lengthen(enum snap_section section, uint64_t more)
+{
+    uint64_t ent = sample_entry(head, section);
+
+    store_le64(head + ent + 16, load_le64(head + ent + 16) + more);
+    for (unsigned i = section + 1; i <= CHUNKS; i++) {
+        ent = sample_entry(head, i);
+        store_le64(head + ent + 8, load_le64(head + ent + 8) + more);
+    }
+    file_len += more;
+    store_le64(head + 32, file_len);
+    sample_repair(head, sizeof(head));
+}
+
+static void test_lengths(void)
+{
+    static const char *const says[] = {"length of section TABLES", "length of section PLACED",
+                                       "length of section CHUNKS"};
+    struct snapfile_info info;
+    struct snapshot s;
+    uint64_t off, n = 8;
+    unsigned i;
+
+    tap_case("the head holds its table and is neither too long nor longer than the file");
+    CHECK(header_taken(0x100000, 0x200000));
+    CHECK(!header_taken(0x100001, 0x200000));
+    CHECK(header_taken(0x20000, 0x20000));
+    CHECK(!header_taken(0x20001, 0x20000));
+    CHECK(header_taken(SNAP_HEADER_LEN + n * SAMPLE_ENTRY_LEN, 0x20000));
+    CHECK(!header_taken(SNAP_HEADER_LEN + n * SAMPLE_ENTRY_LEN - 1, 0x20000));
+
+    tap_case("who reads the head looks at its header again");
+    take("amd64");
+    CHECK_EQ(snap_decode(head, 0xf000, file_len, "file", &sample_cpu, &s, &info, &e), -1);
+    CHECK_HAS(e.text, "length of the head");
+    store_le64(head + 64, 0x1b1b1b1b1b1b1b1b);
+    sample_repair(head, sizeof(head));
+    CHECK_EQ(snap_decode(head, sizeof(head), file_len, "file", &sample_cpu, &s, &info, &e), -1);
+    CHECK_HAS(e.text, "producer is not text");
+
+    tap_case("a section may end where the head does, and need not have any field");
+    take("amd64");
+    off = load_le64(head + sample_entry(head, COMPAT) + 8);
+    store_le64(head + sample_entry(head, COMPAT) + 16, sizeof(head) - off);
+    sample_repair(head, sizeof(head));
+    CHECK(refused());
+    CHECK_HAS(e.text, "section COMPAT: too long");
+    store_le64(head + sample_entry(head, COMPAT) + 16, 8);
+    memset(head + off + 8, 0, 64);
+    sample_repair(head, sizeof(head));
+    CHECK(refused());
+    CHECK_HAS(e.text, "section COMPAT: too short (8 bytes)");
+
+    tap_case("each section outside the head is as long as the plan wants, MEMORY begins with a chunk");
+    for (i = 0; i < 3; i++) {
+        take("amd64");
+        lengthen((enum snap_section)(TABLES + i), i < 2 ? 0x1000 : 4);
+        CHECK(refused());
+        CHECK_HAS(e.text, says[i]);
+    }
+    take("amd64");
+    off = sample_entry(head, MEMORY);
+    store_le64(head + off + 8, load_le64(head + off + 8) - 0x1000);
+    store_le64(head + 40, 0xf000);
+    for (i = TABLES; i <= CHUNKS; i++) {
+        off = sample_entry(head, i);
+        store_le64(head + off + 8, load_le64(head + off + 8) - 0x1000);
+    }
+    file_len -= 0x1000;
+    store_le64(head + 32, file_len);
+    sample_repair(head, 0xf000);
+    CHECK_EQ(snap_decode(head, 0xf000, file_len, "file", &sample_cpu, &s, &info, &e), -1);
+    CHECK_HAS(e.text, "section MEMORY is not aligned (at 0xf000");
 }
 
 static void test_unknown(void)
@@ -475,6 +580,13 @@ int main(void)
     tap_case("each field that is wrong is refused by name, whatever the checksums say");
     for (i = 0; i < sizeof(wrongs) / sizeof(wrongs[0]); i++)
         check_wrong(&wrongs[i]);
+    tap_case("there is a checksum for each chunk of memory, full or not");
+    CHECK_EQ(snap_chunks_len(0x1000), 4);
+    CHECK_EQ(snap_chunks_len(SNAP_CHUNK_LEN - 0x1000), 4);
+    CHECK_EQ(snap_chunks_len(SNAP_CHUNK_LEN), 4);
+    CHECK_EQ(snap_chunks_len(SNAP_CHUNK_LEN + 0x1000), 8);
+    CHECK_EQ(snap_chunks_len(3 * (uint64_t)SNAP_CHUNK_LEN), 12);
+    test_lengths();
     test_unknown();
     test_compat();
     snapshot_free(&sample);

@@ -49,6 +49,7 @@ struct row {
     bool many;            /* ... with how often to call the host, once; else it is called that often */
     bool restores;        /* rows that restore: by themselves, or, with pages 0, and call */
     unsigned pages;       /* ... how many the guest has dirtied each time */
+    bool irqchip;         /* rows that make a machine: with interrupt controllers and a PIT */
     const char *words[3]; /* rows that start a program: its name and first word, and its last */
     bool bare;            /* ... with a bare kernel, and the last word before it */
 };
@@ -198,6 +199,32 @@ static struct sample take_run(const struct bench *b, const struct row *row, cons
     else
         s.ns = (double)(rows_clock(CLOCK_MONOTONIC) - start);
     close(null);
+    return s;
+}
+
+/* Make a machine and take it apart again. What the controllers cost is paid by guests that want them. */
+static struct sample take_machine(const struct bench *b, const struct row *row, const char *kind)
+{
+    const struct machine_options opt = {.phys_bits = 36, .irqchip = row->irqchip, .pit = row->irqchip};
+    unsigned long n = b->calls / 10 + 1, i;
+    struct sample s = {.ns = 0};
+    struct err e = {.text = ""};
+    int kvm_fd = -1;
+    uint64_t start;
+
+    (void)kind;
+    if (kvm_open(&kvm_fd, &e) != 0)
+        return failed(e.text);
+    start = rows_clock(CLOCK_MONOTONIC);
+    for (i = 0; i < n && s.reason[0] == '\0'; i++) {
+        struct machine m = MACHINE_CLOSED;
+
+        if (machine_open(&m, kvm_fd, &opt, &e) != 0)
+            s = failed(e.text);
+        machine_close(&m);
+    }
+    s.ns = (double)(rows_clock(CLOCK_MONOTONIC) - start) / (double)n;
+    close(kvm_fd);
     return s;
 }
 
@@ -466,6 +493,17 @@ static const struct row rows[] = {
      .function = "dirty",
      .restores = true,
      .pages = 1000},
+    {.id = "machine",
+     .base = "-",
+     .unit = "us",
+     .text = "machine_open and machine_close, no interrupt controllers",
+     .take = take_machine},
+    {.id = "machine-irqchip",
+     .base = "machine",
+     .unit = "us",
+     .text = "the same with in-kernel controllers and PIT, as bare kernels that need them have",
+     .take = take_machine,
+     .irqchip = true},
     {.id = "process",
      .base = "-",
      .unit = "us",

@@ -121,11 +121,12 @@ def mutants_of(path, source):
     seen = Counter()
     found = []
     for f in FUNCTION.finditer(text):
-        name = re.search(r'(\w+)\s*\(', f.group('head'))
+        head = re.sub(r'__attribute__\s*\(\(.*?\)\)', '', f.group('head'))
+        name = re.search(r'(\w+)\s*\(', head)
         if not name:
             continue
         name = name.group(1)
-        for operator, start, end, new in in_function(text, f.group('head'), name, *f.span('body')):
+        for operator, start, end, new in in_function(text, head, name, *f.span('body')):
             line_start = source.rfind('\n', 0, start) + 1
             line_end = source.find('\n', start)
             words = '' if operator.startswith('body') else ' '.join(source[line_start:line_end].split())
@@ -141,7 +142,7 @@ def mutants_of(path, source):
 
 def key(mutant):
     """How tests/unit/mutate-survivors calls it."""
-    return '%s:%s:%s %s' % (mutant.file, mutant.function, mutant.operator, mutant.text)
+    return ('%s:%s:%s %s' % (mutant.file, mutant.function, mutant.operator, mutant.text)).rstrip()
 
 
 def sample(mutants, n, seed):

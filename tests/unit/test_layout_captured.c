@@ -1,4 +1,6 @@
 /* The plan of a captured guest: what fits, both sides of each limit, and what stays as it was. */
+#include <inttypes.h>
+
 #include "boot/guest.h"
 #include "mem/layout.h"
 #include "tests/tap.h"
@@ -57,6 +59,7 @@ static void accepted(const struct layout *l, uint64_t len, uint64_t pt, uint64_t
 int main(void)
 {
     const uint64_t scratch = 0x48000, room = scratch - 0x3000 - 0x8000;
+    char text[80];
     struct layout l, with_apic, low;
 
     tap_case("a captured guest's lengths replace those of the plan, and nothing else changes");
@@ -69,7 +72,9 @@ int main(void)
     accepted(&l, PAGE, room, 0);
     accepted(&l, PAGE, room - PAGE, PAGE);
     refused(&l, PAGE, room + PAGE, 0, "do not fit scratch");
-    refused(&l, PAGE, room, PAGE, "do not fit scratch");
+    snprintf(text, sizeof(text), "do not fit scratch (%" PRIu64 "K and 4K, %" PRIu64 "K there)", room / 1024,
+             room / 1024);
+    refused(&l, PAGE, room, PAGE, text);
     refused(&l, PAGE, UINT64_MAX - (PAGE - 1), PAGE, "do not fit scratch");
     tap_case("a length that is 0 or no page multiple is refused");
     refused(&l, 0, PAGE, 0, "multiple of 4K");
@@ -90,6 +95,7 @@ int main(void)
     low = l;
     low.scratch_gpa = gpa_make(0x100000);
     accepted(&low, 0x100000 - 0x4000, PAGE, 0);
-    refused(&low, 0x100000 - 0x4000 + PAGE, PAGE, 0, "do not fit below scratch");
+    refused(&low, 0x100000 - 0x4000 + PAGE, PAGE, 0,
+            "1012K of pages do not fit below scratch (0x4000-0x100000)");
     return tap_done();
 }

@@ -51,7 +51,6 @@ struct row {
     unsigned pages;       /* ... how many the guest has dirtied each time */
     bool irqchip;         /* rows that make a machine: with interrupt controllers and a PIT */
     const char *words[3]; /* rows that start a program: its name and first word, and its last */
-    bool bare;            /* ... with a bare kernel, and the last word before it */
 };
 
 static struct sample failed(const char *reason)
@@ -159,14 +158,6 @@ static void make_command(const struct bench *b, const struct row *row, const cha
     char path[600];
 
     c->n = 0;
-    if (row->bare) {
-        snprintf(path, sizeof(path), "%s/bare_hello.elf", b->samples);
-        add_word(c, b->vmm);
-        add_word(c, row->words[1]);
-        add_word(c, row->words[2]);
-        add_word(c, path);
-        return;
-    }
     snprintf(path, sizeof(path), "%s/hello%s-%s.elf", b->samples, strcmp(kind, "amd64") == 0 ? "-fixed" : "",
              kind);
     add_word(c, is_floor ? b->floor : b->vmm);
@@ -188,10 +179,6 @@ static struct sample take_run(const struct bench *b, const struct row *row, cons
     struct command c;
     uint64_t start;
 
-    if (row->bare && strcmp(kind, "i686-identity") != 0) {
-        close(null);
-        return failed("a bare kernel has no kind: see i686-identity");
-    }
     make_command(b, row, kind, &c);
     start = rows_clock(CLOCK_MONOTONIC);
     if (!run_program(c.argv, null))
@@ -528,20 +515,6 @@ static const struct row rows[] = {
      .text = "vmm run of hello, process start to end",
      .take = take_run,
      .words = {"vmm", "run", NULL}},
-    {.id = "bare-hello",
-     .base = "process",
-     .unit = "us",
-     .text = "vmm run of a bare kernel that says a line and powers off, no irqchip",
-     .take = take_run,
-     .words = {"vmm", "run", "--irqchip=off"},
-     .bare = true},
-    {.id = "bare-hello-irqchip",
-     .base = "bare-hello",
-     .unit = "us",
-     .text = "the same with PIC, IOAPIC, local APIC and PIT, as kernels that need them get it",
-     .take = take_run,
-     .words = {"vmm", "run", "--irqchip=on"},
-     .bare = true},
 };
 
 #define ROWS_N (sizeof(rows) / sizeof(rows[0]))

@@ -173,7 +173,7 @@ static void describe_json(const struct options *o, const struct bare_state *s, s
 
 int bare_inspect(const struct options *o, const struct load *l, struct text *out, struct err *e)
 {
-    struct bare_state s;
+    struct bare_state s = {.ram = PRISTINE_CLOSED};
 
     if (load_state(o, l, &s, e) != 0)
         return -1;
@@ -240,7 +240,7 @@ static int run_state(const struct options *o, const struct bare_state *state, st
 
 int bare_run_image(const struct options *o, const struct load *l, struct outcome *out, struct err *e)
 {
-    struct bare_state state;
+    struct bare_state state = {.ram = PRISTINE_CLOSED};
     int result;
 
     if (load_state(o, l, &state, e) != 0)

@@ -391,6 +391,20 @@ static struct sample take_calls(const struct bench *b, const struct row *row, co
 
 /* --- all of it ------------------------------------------------------------------------------------ */
 
+/* A restore by how much the guest has dirtied, beside a raw copy of as much. */
+#define RESTORE_ROWS(n, n_pages)                                                                      \
+    {.id = "floor-restore-" #n,                                                                       \
+     .base = "-",                                                                                     \
+     .unit = "us",                                                                                    \
+     .text = "bound: copy of " n_pages ", KVM_SET_SREGS and KVM_SET_REGS, raw ioctls",                \
+     .take = take_floor_restore,                                                                      \
+     .pages = n},                                                                                     \
+    {                                                                                                 \
+        .id = "restore-" #n, .base = "floor-restore-" #n, .unit = "us",                               \
+        .text = "vm_restore of a guest that has dirtied " n_pages " of its heap", .take = take_calls, \
+        .function = "dirty", .restores = true, .pages = n                                             \
+    }
+
 static const struct row rows[] = {
     {.id = "exit",
      .base = "-",
@@ -424,62 +438,10 @@ static const struct row rows[] = {
      .take = take_calls,
      .function = "nothing",
      .restores = true},
-    {.id = "floor-restore-1",
-     .base = "-",
-     .unit = "us",
-     .text = "bound: copy of 1 page, KVM_SET_SREGS and KVM_SET_REGS, raw ioctls",
-     .take = take_floor_restore,
-     .pages = 1},
-    {.id = "restore-1",
-     .base = "floor-restore-1",
-     .unit = "us",
-     .text = "vm_restore of a guest that has dirtied 1 page of its heap",
-     .take = take_calls,
-     .function = "dirty",
-     .restores = true,
-     .pages = 1},
-    {.id = "floor-restore-10",
-     .base = "-",
-     .unit = "us",
-     .text = "bound: copy of 10 pages, KVM_SET_SREGS and KVM_SET_REGS, raw ioctls",
-     .take = take_floor_restore,
-     .pages = 10},
-    {.id = "restore-10",
-     .base = "floor-restore-10",
-     .unit = "us",
-     .text = "vm_restore of a guest that has dirtied 10 pages of its heap",
-     .take = take_calls,
-     .function = "dirty",
-     .restores = true,
-     .pages = 10},
-    {.id = "floor-restore-100",
-     .base = "-",
-     .unit = "us",
-     .text = "bound: copy of 100 pages, KVM_SET_SREGS and KVM_SET_REGS, raw ioctls",
-     .take = take_floor_restore,
-     .pages = 100},
-    {.id = "restore-100",
-     .base = "floor-restore-100",
-     .unit = "us",
-     .text = "vm_restore of a guest that has dirtied 100 pages of its heap",
-     .take = take_calls,
-     .function = "dirty",
-     .restores = true,
-     .pages = 100},
-    {.id = "floor-restore-1000",
-     .base = "-",
-     .unit = "us",
-     .text = "bound: copy of 1000 pages, KVM_SET_SREGS and KVM_SET_REGS, raw ioctls",
-     .take = take_floor_restore,
-     .pages = 1000},
-    {.id = "restore-1000",
-     .base = "floor-restore-1000",
-     .unit = "us",
-     .text = "vm_restore of a guest that has dirtied 1000 pages of its heap",
-     .take = take_calls,
-     .function = "dirty",
-     .restores = true,
-     .pages = 1000},
+    RESTORE_ROWS(1, "1 page"),
+    RESTORE_ROWS(10, "10 pages"),
+    RESTORE_ROWS(100, "100 pages"),
+    RESTORE_ROWS(1000, "1000 pages"),
     {.id = "machine",
      .base = "-",
      .unit = "us",

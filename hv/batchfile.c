@@ -11,8 +11,8 @@
 #include "mem/format.h"
 
 #define FIELDS_N        6
-#define FLAT_MEMORY_MAX ((uint64_t)3 << 30) /* below the devices of a 32-bit machine */
-#define QUOTES          "\"\"\""            /* around a value of several lines */
+#define FLAT_MEMORY_MAX ((uint64_t)4076 << 20) /* what a bare kernel may have */
+#define QUOTES          "\"\"\""               /* around a value of several lines */
 
 /* A file that is being read. */
 struct reader {

@@ -89,18 +89,19 @@ void file_free(struct file *f)
 
 int file_read_text(const char *path, uint64_t max, char **out, size_t *len, struct err *e)
 {
-    struct file f;
+    struct file f = {.len = 0};
     char *text;
 
     if (file_read(path, max, &f, e) != 0)
         return -1;
-    text = (char *)calloc(1, f.len + 1);
+    text = (char *)malloc(f.len + 1);
     if (text == NULL) {
         file_free(&f);
         return err_set_errno(e, STATUS_HOST, ENOMEM, "host memory: %s", path);
     }
     if (f.len != 0)
         memcpy(text, f.map.base, f.len);
+    text[f.len] = '\0';
     *out = text;
     *len = f.len;
     file_free(&f);

@@ -197,6 +197,7 @@ static const struct {
     {"file = a.flat\naccel = tcg", "", "needs accel = tcg"},
     {"file = a.flat\ngroups = smoke migration", "", "is of group smoke migration"},
     {"file = a.flat\nextra_params = -cpu qemu64,+x2apic", "", "needs QEMU's qemu64,+x2apic"},
+    {"file = a.flat\nextra_params = -cpu host,-pcid", "", "needs QEMU's host,-pcid"},
     {"file = a.flat\nextra_params = -device edu", "", "needs QEMU's -device"},
     {"file = a.flat\nextra_params = -machine vmport=on -cpu max", "", "needs QEMU's -machine"},
     {"file = a.flat\nextra_params = -m 4g", "", "needs QEMU's -m"},

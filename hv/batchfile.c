@@ -11,8 +11,8 @@
 #include "mem/format.h"
 
 #define FIELDS_N        6
-#define FLAT_MEMORY_MAX ((uint64_t)3 << 30) /* below the devices of a 32-bit machine */
-#define QUOTES          "\"\"\""            /* around a value of several lines */
+#define FLAT_MEMORY_MAX ((uint64_t)4076 << 20) /* what a bare kernel may have */
+#define QUOTES          "\"\"\""               /* around a value of several lines */
 
 /* A file that is being read. */
 struct reader {
@@ -218,6 +218,12 @@ static bool take_memory(struct batch_test *t, const char *value)
     return args_size("memory", t->made, &bytes, &ignored) == 0 && bytes <= FLAT_MEMORY_MAX;
 }
 
+/* QEMU's names for the CPU that is there. */
+static bool is_this_cpu(const char *name)
+{
+    return strcmp(name, "max") == 0 || strcmp(name, "host") == 0 || strcmp(name, "host,migratable=no") == 0;
+}
+
 /* What of QEMU's command line can be said to vmm. */
 static void take_params(struct batch_test *t, char *params, char *file, char *append)
 {
@@ -231,10 +237,8 @@ static void take_params(struct batch_test *t, char *params, char *file, char *ap
             continue;
         if (value != NULL && strcmp(word, "-append") == 0)
             append = words[++i];
-        else if (value != NULL && strcmp(word, "-m") == 0 && take_memory(t, value))
-            i++;
-        else if (value != NULL && strcmp(word, "-cpu") == 0 &&
-                 (strcmp(value, "max") == 0 || strncmp(value, "host", 4) == 0))
+        else if (value != NULL && ((strcmp(word, "-m") == 0 && take_memory(t, value)) ||
+                                   (strcmp(word, "-cpu") == 0 && is_this_cpu(value))))
             i++;
         else
             return cannot(t, "needs QEMU's ", strcmp(word, "-cpu") == 0 && value != NULL ? value : word);

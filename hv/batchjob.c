@@ -47,18 +47,13 @@ int batchjob_start(struct batchjob *j, const struct batch_test *t, uint64_t limi
     }
     pid = _Fork();
     errnum = errno;
-    if (pid == 0) {
-        become_test(ends[1], parent, mask);
-        free(output);
-    }
-    close(ends[1]);
-    if (pid <= 0)
-        close(ends[0]);
     if (pid == 0)
-        return 1;
-    if (pid < 0) {
+        become_test(ends[1], parent, mask);
+    close(ends[1]);
+    if (pid <= 0) {
+        close(ends[0]);
         free(output);
-        return err_set_errno(e, STATUS_HOST, errnum, "%s: cannot fork", t->name);
+        return pid == 0 ? 1 : err_set_errno(e, STATUS_HOST, errnum, "%s: cannot fork", t->name);
     }
     setpgid(pid, pid); /* whoever is first: a stop may come before the child has run */
     fcntl(ends[0], F_SETFL, O_NONBLOCK);

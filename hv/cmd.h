@@ -32,8 +32,8 @@ int cmd_serve(const struct options *o, enum status *status, struct err *e);
 
 /*
  * Run the tests of the batch o->image, o->jobs at a time. Their results go to
- * descriptor 1 as TAP, in the order of the file; what runs to o->log_fd, if that
- * is a terminal. `report` receives one JSON object; *status is what vmm ends with.
+ * descriptor 1 as TAP, in the order of the file. `report` receives one JSON
+ * object; *status is what vmm ends with.
  * `run` runs a command line of vmm, words[0] being the command, and returns its
  * status. It is called in forked children, where 1 is returned: all there is left to do
  * is to end with *status.

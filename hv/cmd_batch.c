@@ -13,12 +13,14 @@
 #include "hv/cmd.h"
 #include "hv/file.h"
 #include "hv/host.h"
+#include "hv/progress.h"
 #include "hv/words.h"
 #include "mem/format.h"
 
 #define LIMIT_NS   ((uint64_t)60 * 1000000000u)
 #define TAIL_LEN   4096 /* how much of a failed test's output is shown */
 #define CHECKS_MAX 16
+#define SHOW_MS    1000
 #define VALUE_MAX  255
 
 /* A batch that runs. */
@@ -32,19 +34,18 @@ struct run {
     unsigned counts[VERDICT_SKIPPED + 1];
     sigset_t mask;                     /* as it was */
     int stopped;                       /* the signal that ends it, or 0 */
-    bool on_terminal, changed;         /* `changed`: since it was shown */
     struct pollfd polls[1 + JOBS_MAX]; /* signals, then the jobs' output */
     struct batchjob jobs[JOBS_MAX];    /* o->jobs of them are in use */
 };
 
-static bool write_out(int fd, struct text *t, struct err *e)
+static bool write_out(struct text *t, struct err *e)
 {
     int result = 0;
 
     if (t->failed)
         result = err_set_errno(e, STATUS_HOST, ENOMEM, "host memory: what to print");
     else if (t->len != 0)
-        result = file_write_all(fd, "standard output", t->s, t->len, e);
+        result = file_write_all(STDOUT_FILENO, "standard output", t->s, t->len, e);
     text_free(t);
     return result == 0;
 }
@@ -94,32 +95,16 @@ static void add_counts(const struct run *r, struct text *t)
              r->counts[VERDICT_SKIPPED]);
 }
 
-/* Results to stdout, and the line on a terminal out of their way and back again. */
+/* What is known by now. */
 static bool show(struct run *r, struct err *e)
 {
-    struct text t = TEXT_EMPTY, line = TEXT_EMPTY;
-    unsigned i;
+    struct text t = TEXT_EMPTY;
 
-    if (!r->changed)
-        return true;
-    r->changed = false;
     add_results(r, &t);
-    if (r->on_terminal) {
-        text_add(&line, "\r\033[K");
-        if (!write_out(r->o->log_fd, &line, e))
-            return false;
-    }
-    if (!write_out(STDOUT_FILENO, &t, e))
-        return false;
-    if (!r->on_terminal || r->running_n == 0)
-        return true;
-    text_add(&line, "%u of %u: ", r->printed_n, r->batch.tests_n);
-    add_counts(r, &line);
-    for (i = 0; i < r->o->jobs; i++)
-        if (r->jobs[i].pid != 0)
-            break;
-    text_add(&line, ", running: %.40s", r->jobs[i].test->name);
-    return write_out(r->o->log_fd, &line, e);
+    if (t.len != 0)
+        progress_make_room(STDOUT_FILENO, (const uint8_t *)t.s, t.len);
+    progress_step(r->printed_n);
+    return write_out(&t, e);
 }
 
 static void add_report(const struct run *r, enum status status, struct text *t)
@@ -157,7 +142,6 @@ static void add_report(const struct run *r, enum status status, struct text *t)
 static void count(struct run *r, const struct verdict_of_test *v)
 {
     r->counts[v->verdict]++;
-    r->changed = true;
 }
 
 /* Whether the file at `path` holds `value`, as cat would tell a shell. */
@@ -232,7 +216,6 @@ static int begin(struct run *r, struct batchjob *j, struct err *e)
         if (result != 0)
             return result;
         r->running_n++;
-        r->changed = true;
     }
     r->next = t->next;
     r->begun_n++;
@@ -261,7 +244,7 @@ static void take_signals(struct run *r)
     }
 }
 
-/* How long poll may wait: until the next time limit. */
+/* How long poll may wait: until the next time limit, or until it is time to show that all is well. */
 static int wait_ms(const struct run *r)
 {
     uint64_t now = host_monotonic(), first = UINT64_MAX;
@@ -273,7 +256,7 @@ static int wait_ms(const struct run *r)
     if (first <= now)
         return 0;
     first = (first - now) / 1000000 + 1;
-    return first < 60000 ? (int)first : 60000;
+    return first < SHOW_MS ? (int)first : SHOW_MS;
 }
 
 static void wait_for_jobs(struct run *r)
@@ -405,26 +388,28 @@ static int run_batch(struct run *r, batch_run *run, struct text *report, enum st
         r->jobs[i].from = -1;
     r->next = r->batch.tests;
     r->to_print = r->next;
-    r->on_terminal = !r->o->quiet && isatty(r->o->log_fd);
     if (open_signals(r, e) != 0)
         return -1;
     text_add(&t, "1..%u\n", r->batch.tests_n);
-    result = write_out(STDOUT_FILENO, &t, e) ? run_tests(r, e) : -1;
+    progress_begin("tests", r->batch.tests_n);
+    result = write_out(&t, e) ? run_tests(r, e) : -1;
     close(r->polls[0].fd);
     if (result > 0) {
+        progress_copied();
         for (i = 0; i < r->o->jobs; i++)
             if (r->jobs[i].from >= 0)
                 close(r->jobs[i].from);
         *status = (enum status)run(r->next->words_n, r->next->words);
         return result;
     }
+    progress_end();
     sigprocmask(SIG_SETMASK, &r->mask, NULL);
     if (result != 0)
         return -1;
     *status = sum_up(r);
     add_report(r, *status, report);
     print_end(r, &t);
-    return write_out(STDOUT_FILENO, &t, e) ? 0 : -1;
+    return write_out(&t, e) ? 0 : -1;
 }
 
 static void free_run(struct run *r)

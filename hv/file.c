@@ -6,12 +6,12 @@
 #include <inttypes.h>
 #include <limits.h>
 #include <poll.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "hv/args.h"
+#include "hv/text.h"
 #include "mem/num.h"
 
 /* Read `len` bytes into `out`; a file that is shorter by now is refused. */
@@ -89,21 +89,19 @@ void file_free(struct file *f)
 
 int file_read_text(const char *path, uint64_t max, char **out, size_t *len, struct err *e)
 {
-    struct file f;
-    char *text;
+    struct text t = TEXT_EMPTY;
+    struct file f = {.len = 0};
 
     if (file_read(path, max, &f, e) != 0)
         return -1;
-    text = (char *)calloc(1, f.len + 1);
-    if (text == NULL) {
-        file_free(&f);
+    text_add_bytes(&t, (const char *)f.map.base, f.len);
+    file_free(&f);
+    if (t.failed) {
+        text_free(&t);
         return err_set_errno(e, STATUS_HOST, ENOMEM, "host memory: %s", path);
     }
-    if (f.len != 0)
-        memcpy(text, f.map.base, f.len);
-    *out = text;
-    *len = f.len;
-    file_free(&f);
+    *out = t.s;
+    *len = t.len;
     return 0;
 }
 

@@ -196,7 +196,7 @@ check "the machine still ends as it was packed to" says 'reboot: Restarting syst
 images=("$samples"/*.elf)
 for image in "${images[@]}"; do
     name=${image##*/}
-    printf '%s | | 0 | 50s | | run --quiet --timeout 1s %s\n' "$name" "$name"
+    printf '%s | | 0 | 50s | | run --quiet --timeout 3s %s\n' "$name" "$name"
 done >"$tmp/all.batch"
 pack "${kmods[@]}" "$tmp/all.batch" "${images[@]}" -- batch --quiet --report fd:1 all.batch
 mkdir -p "$tmp/more"

@@ -166,6 +166,14 @@ static int parse(const char *const *words)
     return pid1_parse(argc, argv, is_command, &parsed, &error);
 }
 
+/* "(none)" behind the last one, and if there is none. */
+static const char *command_word(unsigned i)
+{
+    const char *word = parsed.command != NULL ? parsed.command[i] : NULL;
+
+    return word != NULL ? word : "(none)";
+}
+
 #define PARSE(...) parse((const char *const[]){__VA_ARGS__, NULL})
 
 static void test_parse(void)
@@ -216,18 +224,18 @@ static void test_parse(void)
     CHECK(parsed.list == NULL);
     CHECK_EQ(parsed.end, PID1_REBOOT);
     CHECK(parsed.command != NULL);
-    CHECK_STR(parsed.command[0], "run");
-    CHECK_STR(parsed.command[1], "--on-exit=halt");
-    CHECK_STR(parsed.command[2], "x");
-    CHECK(parsed.command[3] == NULL);
+    CHECK_STR(command_word(0), "run");
+    CHECK_STR(command_word(1), "--on-exit=halt");
+    CHECK_STR(command_word(2), "x");
+    CHECK_STR(command_word(3), "(none)");
     CHECK_EQ(PARSE("--list=/list"), 0);
     CHECK(parsed.command == NULL);
 
     tap_case("a command may stand alone, and be any program by its path");
     CHECK_EQ(PARSE("splash", "run", "x"), 0);
-    CHECK_STR(parsed.command[0], "run");
+    CHECK_STR(command_word(0), "run");
     CHECK_EQ(PARSE("splash", "/bin/true"), 0);
-    CHECK_STR(parsed.command[0], "/bin/true");
+    CHECK_STR(command_word(0), "/bin/true");
 
     tap_case("a bare word behind an option is refused unless it is a command");
     CHECK_EQ(PARSE("--on-exit=reboot", "ruin"), -1);
@@ -294,9 +302,9 @@ static void test_read(void)
     CHECK_STR(parsed.kmods[1], "/m/b c.ko");
     CHECK_EQ(parsed.end, PID1_HALT);
     CHECK(parsed.command != NULL);
-    CHECK_STR(parsed.command[1], "--append=a \"b\"");
-    CHECK_STR(parsed.command[2], "/it's");
-    CHECK(parsed.command[3] == NULL);
+    CHECK_STR(command_word(1), "--append=a \"b\"");
+    CHECK_STR(command_word(2), "/it's");
+    CHECK_STR(command_word(3), "(none)");
 
     tap_case("the kernel's command line goes on where the file ended");
     CHECK_EQ(PARSE("nokaslr", "--kmod=/m/d.ko", "--list=/l"), 0);

@@ -3,15 +3,13 @@
 
 #include <string.h>
 
+#include "boot/x86.h"
 #include "hv/host.h"
 #include "mem/assert.h"
 #include "mem/num.h"
 
 /* Address bits of a 32-bit CPU with PAE. */
 #define PHYS_BITS 36
-
-/* SDM 3A, "Local APIC Status and Location": at its usual place, on, of the boot CPU. */
-#define APIC_BASE_RESET 0xfee00900u
 
 /* --- what devices need ---------------------------------------------------------------------------- */
 

@@ -48,12 +48,12 @@ static void make_room(void)
 void progress_allow(int fd)
 {
     job.fd = fd;
-    job.allowed = fd >= 0 && isatty(fd) == 1;
+    job.allowed = fd >= 0;
 }
 
 void progress_begin(const char *what, uint64_t total)
 {
-    if (!job.allowed || job.copied)
+    if (!job.allowed || job.copied || isatty(job.fd) != 1)
         return;
     job.what = what;
     job.total = total;

@@ -13,8 +13,9 @@ alone='' guards='' all_guards=''
 for header in $headers; do
     # shellcheck disable=SC2154 # read_compile_command sets it
     compile_it=("${compile[@]}")
-    # What only guests use is compiled as guests are.
+    # What only guests use is compiled as guests are, and what only fuzz targets use as they are.
     case $header in
+    tests/fuzz/*) compile_it=(clang-14 -std=c11 -D_GNU_SOURCE -Wall -Wextra -Werror -I.) ;;
     guest-samples/*) compile_it=(gcc -std=c11 -m32 -ffreestanding -fno-pie -Wall -Wextra -Werror -I.) ;;
     esac
     said=$(printf '#include "%s"\n#include "%s"\nextern int not_empty;\n' "$header" "$header" |

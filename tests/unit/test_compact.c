@@ -460,6 +460,12 @@ static void test_window(void)
         CHECK_EQ(raw_at(&new, 0, w.window), w.scratch | 0x67);
         CHECK(world_walk(&new, new.roots[0], w.window).user);
         done(&out, &new);
+
+        tap_case("amd64: a window that nobody may write to or run is neither");
+        in.window_rights = 0;
+        CHECK_EQ(go(&w, &in, &out, &new), 0);
+        CHECK_EQ(raw_at(&new, 0, w.window), w.scratch | 0x8000000000000061);
+        done(&out, &new);
     }
     world_free(&w);
 

@@ -460,6 +460,12 @@ static void test_window(void)
         CHECK_EQ(raw_at(&new, 0, w.window), w.scratch | 0x67);
         CHECK(world_walk(&new, new.roots[0], w.window).user);
         done(&out, &new);
+
+        tap_case("amd64: a window that nobody may write to or run is neither");
+        in.window_rights = 0;
+        CHECK_EQ(go(&w, &in, &out, &new), 0);
+        CHECK_EQ(raw_at(&new, 0, w.window), w.scratch | 0x8000000000000061);
+        done(&out, &new);
     }
     world_free(&w);
 
@@ -676,8 +682,44 @@ static void test_refusals(void)
     }
 }
 
+/* What there is no room for is the table that a large leaf needs, and only that: the window has its own. */
+static void test_split_without_room(bool is_amd64, unsigned leaf_level)
+{
+    const struct ref_mode mode = {
+        .is_amd64 = is_amd64, .pse = true, .nxe = is_amd64, .page1g = true, .phys_bits = is_amd64 ? 36 : 32};
+    struct compact_in in;
+    struct world w;
+    struct gmem *m;
+    uint64_t below_window, table, tables;
+
+    make(&w, &mode, 2, 64);
+    below_window = w.window - W_PAGE;
+    table = w.roots[0];
+    for (unsigned level = w.levels; level > 1; level--) {
+        uint64_t below = world_alloc(&w);
+
+        put(&w, table, below_window / world_entry_span(&w, level) % w.entries_n, below | 0x23);
+        table = below;
+    }
+    put(&w, table, below_window / W_PAGE % w.entries_n, 0x1021);
+    put(&w, w.roots[1], w.entries_n - 1,
+        world_get(&w, &(struct world_table){.at = w.roots[0]}, w.entries_n - 1));
+    put(&w, chain(&w, 1, leaf_level), 5, 0x400000a3);
+    tables = 2 + 3 * (w.levels - 1) + (leaf_level - 2);
+    m = world_gmem(&w);
+    in = cc_plan(&w, geom_of(&w), m, roots_of);
+    gmem_free(m);
+    in.alloc_end = gpa_make(w.tables_at + tables * W_PAGE);
+    refused(&w, &in, "no room in scratch for the page tables", "");
+    world_free(&w);
+}
+
 static void test_limits(void)
 {
+    tap_case("a large leaf whose small ones need one table too many is refused");
+    test_split_without_room(false, 2);
+    test_split_without_room(true, 2);
+    test_split_without_room(true, 3);
     for (unsigned k = 0; k < 2; k++) {
         unsigned tables = k ? 2 + 6 + 6 : 2 + 2 + 2;
         struct compact_in in;

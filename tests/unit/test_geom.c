@@ -71,6 +71,7 @@ static void test_addresses(void)
     CHECK(!geom_has_range(&geom_i686, gva_make(0xfffff000), 0x1001));
     CHECK(geom_has_range(&geom_i686, gva_make(0), 0x100000000));
     CHECK(!geom_has_range(&geom_i686, gva_make(0), 0));
+    CHECK(geom_has_range(&geom_i686, gva_make(0xffffffff), 1));
     CHECK(geom_has_range(&geom_amd64, gva_make(0xfffffffffffff000), 0x1000));
     CHECK(!geom_has_range(&geom_amd64, gva_make(0xfffffffffffff000), 0x1001));
     CHECK(geom_has_range(&geom_amd64, gva_make(0x7ffffffff000), 0x1000));
@@ -91,6 +92,7 @@ static void test_addresses(void)
         CHECK(va_range_touches(&r, gva_make(0xfffffffffffef000 - 1), 2));
         CHECK(!va_range_touches(&r, gva_make(0xfffffffffffef000 - 1), 1));
         CHECK(va_range_touches(&r, gva_make(0xffffffffffffe000), 0x2000));
+        CHECK(va_range_touches(&r, gva_make(0xfffffffffffff000 - 1), 1));
         CHECK(!va_range_touches(&r, gva_make(0xfffffffffffff000), 0x1000));
         CHECK(!va_range_holds(&none, gva_make(0), 1));
         CHECK(!va_range_touches(&none, gva_make(0), 1));

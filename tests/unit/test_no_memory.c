@@ -71,6 +71,8 @@ int main(void)
             world_write(&w, pd + t * 8, pt | 7);
             for (unsigned i = 0; i < 15; i++)
                 world_write(&w, pt + i * 8, (0x1000 + (t * 15 + i) * W_PAGE) | (r ? 0x61 : 0x63));
+            if (r == 0)
+                world_write(&w, pt + 15 * 8, (0x1000 + (2000 + t) * W_PAGE) | 0x61);
         }
     }
     m = world_gmem(&w);
@@ -88,6 +90,7 @@ int main(void)
     }
     CHECK(failed > 15);
     CHECK_EQ(out.placed_n, 1500);
+    CHECK_EQ(out.pages_n, 100);
     compact_free(&out);
     gmem_free(m);
     world_free(&w);

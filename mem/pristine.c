@@ -56,7 +56,7 @@ int pristine_seal(struct pristine *p, struct region *fill, struct err *e)
 int pristine_map(const struct pristine *p, struct region *out, struct err *e)
 {
     struct region r;
-    uint64_t start, end, next, next_end;
+    uint64_t start, end, next = 0, next_end = 0;
     bool more;
 
     if (region_map(&r, p->len, e) != 0)

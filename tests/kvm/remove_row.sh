@@ -1,6 +1,6 @@
 #!/bin/bash
 # Proves that test_reset looks at all of the state table: in a copy of the tree each row of it is taken
-# out, one at a time, and test_reset has to fail. The rows are those of `rows` in hv/state.c, of
+# out, one at a time, and test_reset has to fail, or test_bare for what only bare guests have. The rows are those of `rows` in hv/state.c, of
 # `kvm_parts` in hv/kvm_state.c and of `guest_msrs` in boot/msrs.c, each on a line of its own. Prints TAP.
 #
 #   remove_row.sh [REGEX]   only rows that match
@@ -13,7 +13,7 @@ cd "$(dirname "$0")/../.." || exit 1
 unset MAKEFLAGS MAKELEVEL MFLAGS
 
 flavour=i686-counter
-program=build/$flavour/tests/kvm/test_reset
+tests=build/$flavour/tests/kvm
 tree=build/remove-row
 export SAMPLES=$PWD/build/$flavour/samples
 only=${1-}
@@ -33,8 +33,19 @@ ok() { # name, wanted status, status; diagnostics are in $tree.log
     echo "not ok $n - $1"
 }
 
-build() { # folder
-    make -s -C "$1" I686_GUEST=1 GUEST_COUNTER=1 "$program" >"$tree.log" 2>&1
+# The test that notices a row.
+test_of() { # name
+    case $1 in
+    PIT) echo test_bare ;;
+    *) echo test_reset ;;
+    esac
+}
+
+build() { # folder, tests...
+    local folder=$1
+
+    shift
+    make -s -C "$folder" I686_GUEST=1 GUEST_COUNTER=1 "${@/#/$tests/}" >"$tree.log" 2>&1
 }
 
 # file, first line of the array: the numbers of the lines that are rows of it, and their text
@@ -61,7 +72,7 @@ is_whole() {
 }
 
 try() { # file, array
-    local file=$1 number text name status any=
+    local file=$1 number text name test status any=
 
     while read -r number text; do
         any=1
@@ -70,17 +81,18 @@ try() { # file, array
         [[ $name =~ $only ]] || continue
         if ! is_whole "    $text"; then
             printf '%s:%s: a row of more than one line\n' "$file" "$number" >"$tree.log"
-            ok "without $name, test_reset fails" 0 1
+            ok "without $name, a test fails" 0 1
             continue
         fi
+        test=$(test_of "$name")
         sed "${number}d" "$file" >"$tree/$file"
-        if ! build "$tree"; then
+        if ! build "$tree" "$test"; then
             ok "without $name, it compiles" 0 1
         else
-            (cd "$tree" && timeout 120 "$program") >"$tree.log" 2>&1
+            (cd "$tree" && timeout 120 "$tests/$test") >"$tree.log" 2>&1
             status=$?
             [ $status = 0 ] || status=1
-            ok "without $name, test_reset fails" 1 $status
+            ok "without $name, $test fails" 1 $status
         fi
         cp -p "$file" "$tree/$file"
         touch "$tree/$file"
@@ -93,8 +105,8 @@ if [ ! -c /dev/kvm ]; then
     exit 0
 fi
 mkdir -p build
-if ! make -s I686_GUEST=1 GUEST_COUNTER=1 samples "$program" >"$tree.log" 2>&1; then
-    ok "test_reset is there" 0 1
+if ! make -s I686_GUEST=1 GUEST_COUNTER=1 samples "$tests/test_reset" "$tests/test_bare" >"$tree.log" 2>&1; then
+    ok "the tests are there" 0 1
     echo "1..$n"
     exit 1
 fi
@@ -104,8 +116,10 @@ cp -a Makefile vmm.c mem paging boot hv guest-samples tests "$tree/"
 cp -a "build/$flavour" "$tree/build/"
 [ ! -d build/kernel-headers ] || cp -a build/kernel-headers "$tree/build/"
 
-build "$tree" && (cd "$tree" && "$program") >"$tree.log" 2>&1
-ok "with all rows, test_reset passes" 0 $?
+for test in test_reset test_bare; do
+    build "$tree" $test && (cd "$tree" && "$tests/$test") >"$tree.log" 2>&1
+    ok "with all rows, $test passes" 0 $?
+done
 arrays=(hv/state.c 'rows[] = {' hv/kvm_state.c 'kvm_parts[] = {' boot/msrs.c 'guest_msrs[GUEST_MSRS_N] = {')
 for ((i = 0; i < ${#arrays[@]}; i += 2)); do
     total=$((total + $(rows_of "${arrays[i]}" "${arrays[i + 1]}" | wc -l)))

@@ -28,6 +28,7 @@ struct event {
     unsigned root, level, index;
     uint32_t in_table, table;
     uint64_t va, raw, pa, table_pa;
+    enum walk_what sees;
 };
 
 static struct event events[LOG_MAX];
@@ -37,9 +38,9 @@ static bool note(void *ctx, const struct spaces_entry *s)
 {
     (void)ctx;
     if (events_n < LOG_MAX)
-        events[events_n] =
-            (struct event){s->what,  s->root,        s->entry->level, s->entry->index,    s->in_table,
-                           s->table, s->entry->va.v, s->entry->raw,   s->entry->pte.pa.v, s->entry->table.v};
+        events[events_n] = (struct event){
+            s->what,        s->root,       s->entry->level,    s->entry->index,   s->in_table,   s->table,
+            s->entry->va.v, s->entry->raw, s->entry->pte.pa.v, s->entry->table.v, s->entry->what};
     return ++events_n != stop_after;
 }
 
@@ -236,6 +237,7 @@ static void test_missing(void)
         CHECK(end == SPACES_END_ALL);
         CHECK_EQ(events_n, 5);
         CHECK(events[0].what == SPACES_UNREADABLE && events[0].level == top + 1 && events[0].root == 0);
+        CHECK_EQ(events[0].sees, WALK_SEES_UNREADABLE);
         CHECK(events[2].what == SPACES_UNREADABLE && events[2].pa == 0x5000);
         CHECK(events[3].what == SPACES_UNREADABLE && events[3].index == 4);
         CHECK(events[4].what == SPACES_MARKER && events[4].raw == 0xff0);

@@ -169,6 +169,7 @@ make_root() {
     mkdir -p "$tmp"/root/{dev,m,tmp,guests,tests/{kvm,unit,bench,lab}}
     cp "$modules"/*.ko "$tmp/root/m/"
     find "$dir/samples" -maxdepth 1 -type f -name '*.elf' -exec cp -t "$tmp/root/guests" {} + 2>/dev/null || true
+    cp tests/lab/echo.typed "$tmp/root/guests/"
     for kind in kvm unit bench lab; do
         for program in "$dir/tests/$kind"/*; do
             if [ -f "$program" ] && [ -x "$program" ]; then

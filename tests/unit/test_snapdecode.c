@@ -174,6 +174,7 @@ static const struct wrong wrongs[] = {
     {"i686", PLAN, 0, 0x1b, "kind is not text"},
     {"i686", PLAN, PLAN_FIELD(0), 0x4001, "section PLAN: layout: input stack"},
     {"i686", PLAN, PLAN_FIELD(0), UINT64_MAX, "section PLAN: layout: input stack"},
+    {"i686", PLAN, PLAN_FIELD(2), 0xfedb8000, "overlaps scratch"},
     {"i686", PLAN, PLAN_FIELD(3), 0x1000, "section PLAN: layout: scratch is too small"},
     {"i686", PLAN, PLAN_FIELD(3), 0x49000, "section PLAN: scratch: not where"},
     {"i686", PLAN, PLAN_FIELD(5), 0x5000, ""}, /* not looked at while the base is the default one */

@@ -196,7 +196,7 @@ stage_fuzz_long() {
         runs=$(fuzz_runs "$target")
         mkdir -p "build/fuzz/more/$target"
         case_of "$target survives $runs inputs" \
-            "build/fuzz/$target" -runs="$runs" -max_len="$(fuzz_max_len "$target")" -timeout=10 \
+            "build/fuzz/$target" -runs="$runs" -max_len="$(fuzz_max_len "$target")" -timeout=300 \
             -print_final_stats=1 -verbosity=0 -artifact_prefix="build/fuzz/more/$target-" \
             "build/fuzz/more/$target" "tests/fuzz/corpus/${target#fuzz_}"
     done

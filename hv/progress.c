@@ -38,7 +38,8 @@ static void draw(const char *s, size_t len)
 /* At the begin of a line there is a bar or nothing. */
 static void make_room(void)
 {
-    bool there = job.copied ? host_monotonic() >= job.next : job.shown;
+    /* A copy has seen what was there when it began; the parent may have drawn since. */
+    bool there = job.shown || (job.copied && host_monotonic() >= job.next);
 
     if (job.total != 0 && there && !job.amid_line)
         draw(erase, sizeof(erase) - 1);

@@ -16,11 +16,11 @@ tests: $(unit_tests) $(kvm_tests) $(lab_programs) bench-programs
 # --wrap=ioctl is the seam through which tests/kvm sees and fails the calls into KVM.
 $(B)/tests/unit/test_%: tests/unit/test_%.c $(B)/libvmm.a Makefile tests/tests.mk
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) -Wno-unused-variable -MMD -MP $(LDFLAGS) -o $@ $< $(B)/libvmm.a
+	$(CC) $(CPPFLAGS) $(CFLAGS) -Wno-unused-variable -MMD -MP $(TEST_LDFLAGS) -o $@ $< $(B)/libvmm.a
 
 $(B)/tests/kvm/test_%: tests/kvm/test_%.c $(B)/libvmm.a Makefile tests/tests.mk
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) -Wno-unused-variable -MMD -MP $(LDFLAGS) -Wl,--wrap=ioctl -o $@ $< $(B)/libvmm.a
+	$(CC) $(CPPFLAGS) $(CFLAGS) -Wno-unused-variable -MMD -MP $(TEST_LDFLAGS) -Wl,--wrap=ioctl -o $@ $< $(B)/libvmm.a
 
 # Fuzz targets are built by clang with glibc, from the sources and not from the library: libFuzzer
 # needs its instrumentation in the code under test. The full flavour's sources, whatever is built.
@@ -52,17 +52,17 @@ bench_programs := $(addprefix $(B)/tests/bench/,bench tables floor)
 
 $(B)/tests/bench/%: tests/bench/%.c $(B)/libvmm.a Makefile tests/tests.mk
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP $(LDFLAGS) -o $@ $< $(B)/libvmm.a
+	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP $(TEST_LDFLAGS) -o $@ $< $(B)/libvmm.a
 
 $(B)/tests/bench/floor: tests/bench/floor.c Makefile tests/tests.mk | $(KERNEL_HEADERS)
 	@mkdir -p $(@D)
-	$(CC) -D_GNU_SOURCE $(addprefix -isystem ,$(KERNEL_HEADERS)) $(CFLAGS) -MMD -MP $(LDFLAGS) -o $@ $<
+	$(CC) -D_GNU_SOURCE $(addprefix -isystem ,$(KERNEL_HEADERS)) $(CFLAGS) -MMD -MP $(TEST_LDFLAGS) -o $@ $<
 
 bench-programs: $(bench_programs)
 
 $(B)/tests/lab/typist: tests/lab/typist.c Makefile tests/tests.mk
 	@mkdir -p $(@D)
-	$(CC) -D_GNU_SOURCE $(CFLAGS) -MMD -MP $(LDFLAGS) -o $@ $<
+	$(CC) -D_GNU_SOURCE $(CFLAGS) -MMD -MP $(TEST_LDFLAGS) -o $@ $<
 
 $(B)/tests/lab/off: tests/lab/off.S tests/tests.mk
 	@mkdir -p $(@D)

@@ -47,7 +47,7 @@ stages="1500 lab
 600 rows
 1200 cli
 60 binary"
-[ -z "$soak" ] || stages="14400 lab
+[ -z "$soak" ] || stages="43200 lab
 1500 lint
 1200 kernels
 1200 kernels-pae

@@ -5,7 +5,7 @@
  * reason, and the next call of a restored guest knows nothing of it.
  *
  * 2,000 cancellations on a host with a clock worth the name, times TEST_SCALE;
- * in the lab, where everything is slow, LAB_N of each kind.
+ * in the lab, where everything is slow, LAB_N of each kind, times that as well.
  */
 #include <signal.h>
 #include <time.h>
@@ -188,7 +188,7 @@ static bool cancel_series(struct calling *c, const struct endless *g, uint64_t n
 static void cancel(int kvm_fd, const struct kvm_case *kc, const struct endless *g)
 {
     struct image_options io = guest_options(SCRATCH_LEN_DEFAULT);
-    uint64_t seed = 5, n = calling_is_lab() ? LAB_N : kc->n * calling_scale();
+    uint64_t seed = 5, n = (calling_is_lab() ? LAB_N : kc->n) * calling_scale();
     bool enough = false;
     struct calling c;
     unsigned tries;
@@ -271,7 +271,7 @@ static void cancel_at_the_end(int kvm_fd, const struct kvm_case *kc)
 {
     struct image_options io = guest_options(SCRATCH_LEN_DEFAULT);
     const struct msg_value v[] = {calling_int(2), calling_int(40)};
-    uint64_t seed = 7, usual, n = calling_is_lab() ? LAB_N : kc->n * calling_scale(), i;
+    uint64_t seed = 7, usual, n = (calling_is_lab() ? LAB_N : kc->n) * calling_scale(), i;
     unsigned ended_n = 0;
     struct calling c;
 

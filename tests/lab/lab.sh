@@ -13,6 +13,7 @@
 #   --catalogue FILE the tests to run (tests/cli/catalogue)
 #
 #   LAB_TIMEOUT=1200 seconds that the whole boot may take
+#   TEST_SCALE=1     how much more than usual the test programs do; beyond 1 nothing else limits their time
 #   VMM_MUST_RUN=1   what cannot run here is a failure and not a skip
 #
 # Why. A host whose KVM works without VT-x or SVM (kvm-pvm) does not run i686 guests with paging on,
@@ -48,7 +49,7 @@ cd "$(dirname "$0")/../.."
 lab=build/lab
 install_line='apt-get install qemu-system-x86 cpio'
 busybox_line='the shell needs a static busybox: apt-get install busybox-static'
-limit=${LAB_TIMEOUT:-1200}
+limit=${LAB_TIMEOUT:-$((1200 * ${TEST_SCALE:-1}))}
 must_run=${VMM_MUST_RUN:-}
 shell=
 kernels=
@@ -210,7 +211,12 @@ boot_list() {
     while read -r module; do
         words+=" --kmod=/m/$module"
     done <"$modules/order"
-    words+=' --limit=2m --list=/list'
+    # What stands before the -- and means nothing to the kernel is the environment of /init.
+    if [ "${TEST_SCALE:-1}" != 1 ]; then
+        words="TEST_SCALE=$TEST_SCALE $words --limit=600m --list=/list"
+    else
+        words+=' --limit=2m --list=/list'
+    fi
 
     # In the background, so that a signal to this script is handled at once and not after the boot.
     timeout --kill-after=5 "$limit" qemu-system-x86_64 "${qemu_words[@]}" -serial stdio -monitor none -kernel "$kernel" \

@@ -339,5 +339,7 @@ static const struct kvm_case cases[] = {
 
 int main(void)
 {
+    /* A shell starts what is to run beside it with SIGINT ignored, and then it stays ignored. */
+    signal(SIGINT, SIG_DFL);
     return seam_run_cases(cases, sizeof(cases) / sizeof(cases[0]));
 }

@@ -58,7 +58,7 @@ stages="1500 lab
 14400 unit-amd64
 14400 kvm
 3600 rows
-1200 cli
+14400 cli
 60 binary
 14400 mutate
 14400 planted

@@ -107,7 +107,7 @@ run_program() {
             ;;
         *) printf '%s\n' "$line" ;;
         esac
-    done < <(tests/tap-run.sh -t "${PROGRAM_LIMIT:-300}" "$1")
+    done < <(tests/tap-run.sh -t "${PROGRAM_LIMIT:-$((300 * ${TEST_SCALE:-1}))}" "$1")
 }
 
 [ $# -gt 0 ] || set -- catalogue tests/cli/test_*.sh

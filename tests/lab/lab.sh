@@ -385,7 +385,10 @@ run_one() {
     cut_log
     [ ! -e "$tmp/out.1" ] || cat "$tmp/out.1"
     trouble=$(boot_trouble)
-    [ -z "$trouble" ] || die "$trouble (log in $log_kept)"
+    if [ -n "$trouble" ]; then
+        cat "$tmp/qemu.err" >&2
+        die "$trouble (log in $log_kept)"
+    fi
     exit "$(cat "$tmp/status.1")"
 }
 

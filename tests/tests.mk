@@ -47,16 +47,18 @@ build/fuzz/fuzz_%: tests/fuzz/fuzz_%.c $(fuzz_src) \
 	@mkdir -p $(@D)
 	$(fuzz_cc) $(fuzz_flags) -o $@ $< $(fuzz_src)
 
-# The benchmark. floor shares no code with what it is compared to: no library, and no -I. to include from.
-bench_programs := $(addprefix $(B)/tests/bench/,bench tables floor)
+# The benchmark. floor and the raw programs share no code with what they are compared to: no library, no
+# -I. to include from, and what these say "tests/bench/..." to includes nothing of vmm either.
+bench_raw := $(addprefix $(B)/tests/bench/,floor method)
+bench_programs := $(bench_raw) $(addprefix $(B)/tests/bench/,bench tables)
+
+$(bench_raw): $(B)/tests/bench/%: tests/bench/%.c Makefile tests/tests.mk | $(KERNEL_HEADERS)
+	@mkdir -p $(@D)
+	$(CC) -D_GNU_SOURCE -iquote . $(addprefix -isystem ,$(KERNEL_HEADERS)) $(CFLAGS) -MMD -MP $(TEST_LDFLAGS) -o $@ $<
 
 $(B)/tests/bench/%: tests/bench/%.c $(B)/libvmm.a Makefile tests/tests.mk
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP $(TEST_LDFLAGS) -o $@ $< $(B)/libvmm.a
-
-$(B)/tests/bench/floor: tests/bench/floor.c Makefile tests/tests.mk | $(KERNEL_HEADERS)
-	@mkdir -p $(@D)
-	$(CC) -D_GNU_SOURCE $(addprefix -isystem ,$(KERNEL_HEADERS)) $(CFLAGS) -MMD -MP $(TEST_LDFLAGS) -o $@ $<
 
 bench-programs: $(bench_programs)
 

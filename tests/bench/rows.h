@@ -4,7 +4,9 @@
  *
  *   row     ID  BASE  UNIT  TEXT   BASE is the row it is compared with, or "-"
  *   sample  ID  CASE  ROUND NS     CASE: a kind of guest, or a geometry and a size
+ *   part    ID  CASE  ROUND NS STEP   of a sample that has steps
  *   skip    ID  CASE  REASON
+ *   fail    ID  CASE  REASON       what was measured did wrong work: no figure of it counts
  *
  * Samples of a round are taken one after the other, a ratio is made of two
  * samples of the same round and case.
@@ -40,6 +42,12 @@ static inline void rows_sample(const char *id, const char *which, unsigned round
 static inline void rows_skip(const char *id, const char *which, const char *reason)
 {
     printf("skip\t%s\t%s\t%s\n", id, which, reason);
+    fflush(stdout);
+}
+
+static inline void rows_fail(const char *id, const char *which, const char *reason)
+{
+    printf("fail\t%s\t%s\t%s\n", id, which, reason);
     fflush(stdout);
 }
 

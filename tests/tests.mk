@@ -54,7 +54,7 @@ bench_programs := $(bench_raw) $(addprefix $(B)/tests/bench/,bench tables)
 
 $(bench_raw): $(B)/tests/bench/%: tests/bench/%.c Makefile tests/tests.mk | $(KERNEL_HEADERS)
 	@mkdir -p $(@D)
-	$(CC) -D_GNU_SOURCE -iquote . $(addprefix -isystem ,$(KERNEL_HEADERS)) $(CFLAGS) -MMD -MP $(TEST_LDFLAGS) -o $@ $<
+	$(CC) -D_GNU_SOURCE -iquote . $(addprefix -isystem ,$(KERNEL_HEADERS)) $(CFLAGS) -O2 -MMD -MP $(TEST_LDFLAGS) -o $@ $<
 
 $(B)/tests/bench/%: tests/bench/%.c $(B)/libvmm.a Makefile tests/tests.mk
 	@mkdir -p $(@D)

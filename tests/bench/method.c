@@ -18,10 +18,6 @@
  * After the last cycle it is seen that the guest has written all D words before, and that every byte is as
  * in the snapshot. Status 1 when one is not.
  */
-#include <errno.h>
-#include <spawn.h>
-#include <sys/wait.h>
-
 #include "tests/bench/raw.h"
 
 #define WARM_UP    3
@@ -287,7 +283,7 @@ struct options {
 static void begin_cycles(struct cycle *c, const struct method *m)
 {
     raw_open_kvm(&c->raw);
-    raw_make_low(&c->raw);
+    raw_make_low(&c->raw, true);
     c->kept = mmap(NULL, RAW_LEN, PROT_READ, MAP_SHARED, c->kept_fd, 0);
     if (c->kept == MAP_FAILED)
         raw_die("cannot map the snapshot");
@@ -389,23 +385,6 @@ static int take(const struct options *o, const struct method *m, int kept_fd)
 
 /* --- all of it -------------------------------------------------------------------------------------- */
 
-/* 64 MB that no page and no word repeats, and that nobody can write any more. */
-static int make_snapshot(void)
-{
-    int fd = memfd_create("snapshot", MFD_ALLOW_SEALING);
-    uint64_t *words;
-
-    if (fd < 0 || ftruncate(fd, (off_t)RAW_LEN) != 0)
-        raw_die("no memory");
-    words = raw_map(RAW_LEN, MAP_SHARED, fd);
-    for (uint64_t i = 0; i < RAW_LEN / 8; i++)
-        words[i] = (i + 1) * 0x9e3779b97f4a7c15u | 1;
-    munmap(words, RAW_LEN);
-    if (fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) != 0)
-        raw_die("cannot seal the snapshot");
-    return fd;
-}
-
 /* Start this program again, for one method. */
 static int spawn(const struct options *o, const char *id, const char *kind, unsigned round, int kept_fd)
 {
@@ -427,25 +406,12 @@ static int spawn(const struct options *o, const char *id, const char *kind, unsi
                                  o->plant,
                                  "--check",
                                  o->check ? "1" : "0"};
-    char *argv[sizeof(given) / sizeof(given[0]) + 1];
-    int status = 1;
-    pid_t pid;
 
     snprintf(numbers[0], sizeof(numbers[0]), "%u", round);
     snprintf(numbers[1], sizeof(numbers[1]), "%d", kept_fd);
     snprintf(numbers[2], sizeof(numbers[2]), "%lu", o->ms);
     snprintf(numbers[3], sizeof(numbers[3]), "%u", o->pages);
-    for (size_t i = 0; i < sizeof(given) / sizeof(given[0]); i++)
-        argv[i] = (char *)(uintptr_t)given[i];
-    argv[sizeof(given) / sizeof(given[0])] = NULL;
-    fflush(stdout);
-    if (posix_spawn(&pid, o->self, NULL, NULL, argv, environ) != 0)
-        raw_die("cannot start myself");
-    while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
-        ;
-    if (status != 0 && !(WIFEXITED(status) && WEXITSTATUS(status) == 1))
-        fprintf(stderr, "method: %s: status 0x%x\n", id, (unsigned)status);
-    return status != 0;
+    return raw_spawn(given, sizeof(given) / sizeof(given[0])) != 0;
 }
 
 /* Why a method cannot be had here, or NULL. */
@@ -465,7 +431,7 @@ static const char *lacks(const struct method *m)
 static int take_all(const struct options *o, const char *kind)
 {
     const char *wrong = raw_probe(raw_kind(kind)), *why;
-    int kept_fd = make_snapshot(), status = 0;
+    int kept_fd = raw_make_snapshot(), status = 0;
 
     for (unsigned round = o->first; round < o->first + o->rounds; round++) {
         for (unsigned i = 0; i < METHODS_N; i++) {

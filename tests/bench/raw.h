@@ -25,13 +25,16 @@
 #ifndef TESTS_BENCH_RAW_H
 #define TESTS_BENCH_RAW_H
 
+#include <errno.h>
 #include <fcntl.h>
 #include <linux/kvm.h>
+#include <spawn.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "tests/bench/rows.h"
@@ -165,8 +168,8 @@ static inline void raw_put_code(const struct raw *r, unsigned at, const uint8_t 
     to[len + exit_len + 1] = (uint8_t)(back - (int)(len + exit_len + 2));
 }
 
-/* Fill the low slot, once: code, and tables for all there is. */
-static inline void raw_make_low(struct raw *r)
+/* Fill the low slot, once: code, and tables, which `all` has for data and scratch too. */
+static inline void raw_make_low(struct raw *r, bool all)
 {
     static const uint8_t pages[] = {0x8b, 0x4d, 0x00, 0x8b, 0x7d, 0x04, 0x8b, 0x55, 0x08, 0x8b, 0x45,
                                     0x0c, 0xe3, 0x08, 0x89, 0x07, 0x01, 0xd7, 0xff, 0xc9, 0x75, 0xf8};
@@ -181,9 +184,11 @@ static inline void raw_make_low(struct raw *r)
     raw_put_code(r, RAW_LOOP, pages, 0, 0);
     if (r->kind->paged) {
         raw_map_range(r, 0, RAW_LOW_LEN);
+        raw_map_range(r, RAW_NOTHING, RAW_PAGE);
+    }
+    if (r->kind->paged && all) {
         raw_map_range(r, RAW_DATA, RAW_LEN);
         raw_map_range(r, RAW_SCRATCH, RAW_LEN);
-        raw_map_range(r, RAW_NOTHING, RAW_PAGE);
     }
 }
 
@@ -199,6 +204,42 @@ static inline void raw_set_slot(const struct raw *r, unsigned slot, uint64_t at,
     };
 
     RAW_CALL(r->vm_fd, KVM_SET_USER_MEMORY_REGION, &region);
+}
+
+/* 64 MB that no page and no word repeats, in a memfd that nobody can write any more. */
+static inline int raw_make_snapshot(void)
+{
+    int fd = memfd_create("snapshot", MFD_ALLOW_SEALING);
+    uint64_t *words;
+
+    if (fd < 0 || ftruncate(fd, (off_t)RAW_LEN) != 0)
+        raw_die("no memory");
+    words = raw_map(RAW_LEN, MAP_SHARED, fd);
+    for (uint64_t i = 0; i < RAW_LEN / 8; i++)
+        words[i] = (i + 1) * 0x9e3779b97f4a7c15u | 1;
+    munmap(words, RAW_LEN);
+    if (fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) != 0)
+        raw_die("cannot seal the snapshot");
+    return fd;
+}
+
+/* Start a program and wait for it; its wait status. */
+static inline int raw_spawn(const char *const *words, size_t n)
+{
+    char *argv[32] = {NULL};
+    int status = 1;
+    pid_t pid;
+
+    for (size_t i = 0; i < n && i < 31; i++)
+        argv[i] = (char *)(uintptr_t)words[i];
+    fflush(stdout);
+    if (posix_spawn(&pid, argv[0], NULL, NULL, argv, environ) != 0)
+        raw_die("cannot start %s", argv[0]);
+    while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+        ;
+    if (status != 0)
+        fprintf(stderr, "%s %s %s: status 0x%x\n", argv[0], argv[1], argv[2], (unsigned)status);
+    return status;
 }
 
 /* --- the machine ---------------------------------------------------------------------------------- */
@@ -322,7 +363,7 @@ static inline const char *raw_probe(const struct raw_kind *kind)
     r.kvm_fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
     if (r.kvm_fd < 0)
         return "cannot open /dev/kvm";
-    raw_make_low(&r);
+    raw_make_low(&r, false);
     raw_open_vm(&r);
     raw_open_vcpu(&r);
     raw_set_slot(&r, 0, 0, RAW_LOW_LEN, r.low, 0);

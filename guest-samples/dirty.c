@@ -34,6 +34,16 @@ static void dirty(const struct msg_value *a, struct msg_result *r)
     guest_return_bits(r, MSG_UINT, n);
 }
 
+/* touch(n): write to n pages that lie evenly over the heap. */
+static void touch(const struct msg_value *a, struct msg_result *r)
+{
+    uint32_t n = (uint32_t)a[0].bits, step = n != 0 ? heap_pages_n() / n : 0, i;
+
+    for (i = 0; i < n; i++)
+        *heap_page(step * i) = 0x5a5a5a5a;
+    guest_return_void(r);
+}
+
 /* How many pages of the heap are not as a new guest finds them. */
 static void count(const struct msg_value *a, struct msg_result *r)
 {
@@ -193,19 +203,13 @@ static void bad_copy(const struct msg_value *a, struct msg_result *r)
 }
 
 const struct guest_function guest_functions[] = {
-    {"dirty", 1, {MSG_UINT}, dirty},
-    {"count", 0, {0}, count},
-    {"fpu", 0, {0}, fpu},
-    {"fpu_found", 0, {0}, fpu_found},
-    {"cr8", 1, {MSG_UINT}, cr8},
-    {"msr", 1, {MSG_UINT}, msr},
-    {"bad_read", 0, {0}, bad_read},
-    {"bad_write", 0, {0}, bad_write},
-    {"bad_in", 0, {0}, bad_in},
-    {"bad_out", 0, {0}, bad_out},
-    {"bad_ins", 0, {0}, bad_ins},
-    {"bad_copy", 0, {0}, bad_copy},
-    {NULL, 0, {0}, NULL},
+    {"dirty", 1, {MSG_UINT}, dirty},  {"touch", 1, {MSG_UINT}, touch},
+    {"count", 0, {0}, count},         {"fpu", 0, {0}, fpu},
+    {"fpu_found", 0, {0}, fpu_found}, {"cr8", 1, {MSG_UINT}, cr8},
+    {"msr", 1, {MSG_UINT}, msr},      {"bad_read", 0, {0}, bad_read},
+    {"bad_write", 0, {0}, bad_write}, {"bad_in", 0, {0}, bad_in},
+    {"bad_out", 0, {0}, bad_out},     {"bad_ins", 0, {0}, bad_ins},
+    {"bad_copy", 0, {0}, bad_copy},   {NULL, 0, {0}, NULL},
 };
 
 void guest_main(void)

@@ -23,6 +23,10 @@ samples_dir := $(B)/samples
 samples := $(foreach n,$(sample_names),$(foreach k,$(call kinds_of,$(n)),$(samples_dir)/$(n)-$(k).elf)) \
 	$(samples_dir)/hello-fixed-amd64.elf $(if $(I686_GUEST),$(samples_dir)/hello-pie-i686.elf)
 
+# One without the runtime.
+lean_kinds := $(call kinds_of,lean)
+samples += $(lean_kinds:%=$(samples_dir)/lean-%.elf)
+
 # Kernels that know nothing of the guest ABI.
 bare_names := bare_hello bare_end bare_echo bare_io bare_timer bare_flood
 samples += $(if $(I686_GUEST),$(bare_names:%=$(samples_dir)/%.elf) $(samples_dir)/microvm_hello.elf)
@@ -62,6 +66,15 @@ $(eval $(call sample_rule,i686-identity,-m32,fixed,i686,guest-samples/note_ident
 $(eval $(call sample_rule,fixed-amd64,-m64,fixed,amd64,))
 $(eval $(call sample_rule,pie-i686,-m32,pie,i686,))
 
+# $(1) file name's ending, $(2) -m64 or -m32, $(3) pie or fixed, $(4) further sources
+define lean_rule
+$$(samples_dir)/lean-$(1).elf: guest-samples/lean.S $$(guest_deps) $(4)
+	@mkdir -p $$(@D)
+	$$(guest_cc) $(2) -I. $$(guest_$(3)) $$(guest_ldflags) $$(guest_$(3)_ld) -o $$@ guest-samples/lean.S $(4)
+endef
+$(eval $(call lean_rule,amd64,-m64,pie,))
+$(eval $(call lean_rule,i686,-m32,fixed,))
+$(eval $(call lean_rule,i686-identity,-m32,fixed,guest-samples/note_identity.S))
 
 bare_ldflags := -m32 -no-pie -nostdlib -static -Wl,--build-id=none -Wl,-z,norelro -Wl,-z,max-page-size=4096 \
 	-Wl,-z,noexecstack -Wl,--no-warn-rwx-segments

@@ -266,7 +266,7 @@ static int spawn(const struct options *o, const struct row *row, const char *kin
     snprintf(numbers[2], sizeof(numbers[2]), "%lu", o->exits);
     if (row->isolated)
         usleep((useconds_t)(o->gap * 1000));
-    return raw_spawn(words, sizeof(words) / sizeof(words[0])) != 0;
+    return spawn_and_wait(words, sizeof(words) / sizeof(words[0])) != 0;
 }
 
 static int take_all(const struct options *o, const char *kind)
@@ -297,7 +297,7 @@ static int print_rss(char **words)
 
     while (words[n] != NULL)
         n++;
-    status = raw_spawn((const char *const *)words, n);
+    status = spawn_and_wait((const char *const *)words, n);
     getrusage(RUSAGE_CHILDREN, &usage);
     fprintf(stderr, "%ld\n", usage.ru_maxrss);
     return status != 0;

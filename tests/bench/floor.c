@@ -3,20 +3,22 @@
  * would give them, running the same guests. Nothing of vmm is in here.
  *
  *   floor nothing                   end at once: what a process costs
- *   floor exit KIND N               print the ns of one KVM_RUN that ends at an OUT, mean of N
- *   floor restore KIND PAGES N      print the ns that it takes to copy so many pages back into the guest and
- *                                   to set its registers, after a run each, mean of N
- *   floor hello KIND ELF [nocpuid]  run a guest that is linked at fixed addresses to its OUT 108,
+ *   floor hello KIND ELF [WORD]     run a guest that is linked at fixed addresses to its OUT 108,
  *                                   what it prints going to stdout
  *
  * KIND: amd64, i686, i686-identity. Calls to the kernel for hello, in order: open, GET_API_VERSION,
  * CREATE_VM, CREATE_VCPU, GET_VCPU_MMAP_SIZE, mmap of the run page, GET_SUPPORTED_CPUID and SET_CPUID2
  * (without nocpuid), mmap of memory, open, fstat and read of the ELF, SET_USER_MEMORY_REGION twice,
  * GET_SREGS, SET_SREGS, SET_REGS, KVM_RUN until the guest ends, one write; the rest is left to exit.
+ * With the word split, the same but: KVM_CAP_SPLIT_IRQCHIP after CREATE_VM, SET_CPUID2 of an empty table, and
+ * at the end a clone(CLONE_VM) that closes what KVM does not need, and has KVM take the machine apart
+ * when this process, which it outlives, is gone.
  * Memory, tables and registers are those the guest ABI orders, so that the guest does the same work.
  */
 #include <fcntl.h>
 #include <linux/kvm.h>
+#include <sched.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -25,6 +27,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -144,9 +147,13 @@ static void map_range(struct guest *g, uint64_t va, uint64_t pa, uint64_t len, u
     }
 }
 
+/* What is done about CPUID and interrupts. */
+enum how { WITH_CPUID, NO_CPUID, SPLIT };
+
 /* Create the machine. */
-static void open_machine(struct guest *g, bool cpuid)
+static void open_machine(struct guest *g, enum how how)
 {
+    struct kvm_enable_cap split = {.cap = KVM_CAP_SPLIT_IRQCHIP, .args[0] = 24};
     int run_len;
 
     g->kvm_fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
@@ -155,19 +162,22 @@ static void open_machine(struct guest *g, bool cpuid)
     if (CALL(g->kvm_fd, KVM_GET_API_VERSION, NULL) != KVM_API_VERSION)
         die("another version of KVM");
     g->vm_fd = CALL(g->kvm_fd, KVM_CREATE_VM, NULL);
+    if (how == SPLIT)
+        CALL(g->vm_fd, KVM_ENABLE_CAP, &split);
     g->vcpu_fd = CALL(g->vm_fd, KVM_CREATE_VCPU, NULL);
     run_len = CALL(g->kvm_fd, KVM_GET_VCPU_MMAP_SIZE, NULL);
     g->run = mmap(NULL, (size_t)run_len, PROT_READ | PROT_WRITE, MAP_SHARED, g->vcpu_fd, 0);
     if (g->run == MAP_FAILED)
         die("cannot map the run page");
-    if (cpuid) {
+    if (how != NO_CPUID) {
         static union {
             struct kvm_cpuid2 head;
             uint8_t bytes[sizeof(struct kvm_cpuid2) + 256 * sizeof(struct kvm_cpuid_entry2)];
         } table;
 
-        table.head.nent = 256;
-        CALL(g->kvm_fd, KVM_GET_SUPPORTED_CPUID, &table);
+        table.head.nent = how == SPLIT ? 0 : 256;
+        if (how != SPLIT)
+            CALL(g->kvm_fd, KVM_GET_SUPPORTED_CPUID, &table);
         CALL(g->vcpu_fd, KVM_SET_CPUID2, &table);
     }
 }
@@ -249,62 +259,6 @@ static unsigned run_to_out(const struct guest *g)
     return r->io.port;
 }
 
-static uint64_t now_ns(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
-
-static void start_loop(struct guest *g)
-{
-    static const uint8_t loop[] = {0xe6, PORT_PRINT, 0xeb, 0xfc}; /* 1: out %al, $103; jmp 1b */
-
-    open_machine(g, true);
-    g->low = map_memory(CODE_LEN + PAGE + HEAP_LEN);
-    g->scratch = map_memory(SCRATCH_LEN);
-    memcpy(g->low, loop, sizeof(loop));
-    g->entry = BASE;
-    lay_out(g, PAGE);
-    set_registers(g);
-}
-
-static void time_exits(struct guest *g, unsigned long n)
-{
-    uint64_t start;
-
-    start_loop(g);
-    for (unsigned long i = 0; i < n / 10 + 1; i++)
-        run_to_out(g);
-    start = now_ns();
-    for (unsigned long i = 0; i < n; i++)
-        if (run_to_out(g) != PORT_PRINT)
-            die("another port");
-    printf("%.3f\n", (double)(now_ns() - start) / (double)n);
-}
-
-/* The pages are memory of the guest's, far from all else. */
-static void time_restores(struct guest *g, uint32_t pages, unsigned long n)
-{
-    uint8_t *there = map_memory(pages * PAGE), *kept = map_memory(pages * PAGE);
-    uint64_t ns = 0, start;
-
-    start_loop(g);
-    set_slot(g, 2, 0x10000000, pages * PAGE, there, false);
-    memset(kept, 1, pages * PAGE);
-    for (unsigned long i = 0; i < n + n / 10 + 1; i++) {
-        run_to_out(g);
-        for (uint32_t page = 0; page < pages; page++)
-            there[page * PAGE] = (uint8_t)i;
-        start = now_ns();
-        memcpy(there, kept, pages * PAGE);
-        set_registers(g);
-        ns = i == n / 10 ? 0 : ns + (now_ns() - start);
-    }
-    printf("%.3f\n", (double)ns / (double)n);
-}
-
 /* Put the PT_LOADs of our own samples to where they belong; returns the image's length in pages' bytes. */
 static uint32_t load_elf(struct guest *g, const char *path)
 {
@@ -338,12 +292,32 @@ static uint32_t load_elf(struct guest *g, const char *path)
     return (uint32_t)((end - BASE + PAGE - 1) / PAGE * PAGE);
 }
 
-static void run_hello(struct guest *g, const char *path, bool cpuid)
+/* Shares the memory, but has descriptors of its own; nobody may wait for those to be closed. */
+static int outlive(void *parent)
+{
+    for (int fd = 0; fd <= STDERR_FILENO; fd++)
+        close(fd);
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL) == 0 && getppid() == *(const pid_t *)parent)
+        pause();
+    return 0;
+}
+
+static void leave_teardown_behind(void)
+{
+    static uint8_t stack[0x2000] __attribute__((aligned(16)));
+    static pid_t self;
+
+    self = getpid();
+    if (clone(outlive, stack + sizeof(stack), CLONE_VM, &self) < 0)
+        die("clone failed");
+}
+
+static void run_hello(struct guest *g, const char *path, enum how how)
 {
     char said[256];
     size_t n = 0;
 
-    open_machine(g, cpuid);
+    open_machine(g, how);
     g->low = map_memory(CODE_LEN + PAGE + HEAP_LEN);
     g->scratch = map_memory(SCRATCH_LEN);
     lay_out(g, load_elf(g, path));
@@ -359,6 +333,8 @@ static void run_hello(struct guest *g, const char *path, bool cpuid)
     }
     if (write(STDOUT_FILENO, said, n) != (ssize_t)n)
         die("stdout takes no more");
+    if (how == SPLIT)
+        leave_teardown_behind();
 }
 
 int main(int argc, char **argv)
@@ -370,13 +346,9 @@ int main(int argc, char **argv)
     for (size_t i = 0; argc >= 4 && i < sizeof(kinds) / sizeof(kinds[0]); i++)
         if (strcmp(argv[2], kinds[i].name) == 0)
             g.kind = &kinds[i];
-    if (g.kind != NULL && argc == 4 && strcmp(argv[1], "exit") == 0)
-        time_exits(&g, strtoul(argv[3], NULL, 10));
-    else if (g.kind != NULL && argc == 5 && strcmp(argv[1], "restore") == 0)
-        time_restores(&g, (uint32_t)strtoul(argv[3], NULL, 10), strtoul(argv[4], NULL, 10));
-    else if (g.kind != NULL && argc <= 5 && strcmp(argv[1], "hello") == 0)
-        run_hello(&g, argv[3], argc == 4);
+    if (g.kind != NULL && argc <= 5 && strcmp(argv[1], "hello") == 0)
+        run_hello(&g, argv[3], argc == 4 ? WITH_CPUID : strcmp(argv[4], "nocpuid") == 0 ? NO_CPUID : SPLIT);
     else
-        die("usage: floor nothing | exit KIND N | restore KIND PAGES N | hello KIND ELF [nocpuid]");
+        die("usage: floor nothing | hello KIND ELF [nocpuid|split]");
     return 0;
 }

@@ -342,11 +342,14 @@ static const char *time_cycles(struct cycle *c, const struct method *m, const st
         raw_run(&c->raw);
         m->reset(c);
         to = rows_clock(CLOCK_MONOTONIC);
+        *ns = (double)(to - from);
         if (i >= WARM_UP)
-            times[n++] = (double)(to - from);
+            times[n++] = *ns;
         else
             begun = to;
         from = to;
+        if (i == 1 && *ns > ROWS_CYCLE_NS_MAX)
+            return NULL;
         if (n == CYCLES_MAX || (n >= CYCLES_MIN && to - begun > o->ms * 1000000))
             break;
     }
@@ -373,6 +376,10 @@ static int take(const struct options *o, const struct method *m, int kept_fd)
         set_pages(&c, m, o->pages != 0 ? o->pages : pages[i]);
         snprintf(which, sizeof(which), "%s %u", o->kind, c.n);
         wrong = time_cycles(&c, m, o, &ns);
+        if (wrong == NULL && ns > ROWS_CYCLE_NS_MAX) {
+            rows_skip(m->id, which, ROWS_TOO_SLOW);
+            break;
+        }
         if (wrong == NULL) {
             rows_sample(m->id, which, o->first, ns);
             continue;
@@ -411,7 +418,7 @@ static int spawn(const struct options *o, const char *id, const char *kind, unsi
     snprintf(numbers[1], sizeof(numbers[1]), "%d", kept_fd);
     snprintf(numbers[2], sizeof(numbers[2]), "%lu", o->ms);
     snprintf(numbers[3], sizeof(numbers[3]), "%u", o->pages);
-    return raw_spawn(given, sizeof(given) / sizeof(given[0])) != 0;
+    return spawn_and_wait(given, sizeof(given) / sizeof(given[0])) != 0;
 }
 
 /* Why a method cannot be had here, or NULL. */

@@ -25,19 +25,17 @@
 #ifndef TESTS_BENCH_RAW_H
 #define TESTS_BENCH_RAW_H
 
-#include <errno.h>
 #include <fcntl.h>
 #include <linux/kvm.h>
-#include <spawn.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "tests/bench/rows.h"
+#include "tests/bench/spawn.h"
 
 #define RAW_PAGE    0x1000u
 #define RAW_PAGES   16384u
@@ -221,25 +219,6 @@ static inline int raw_make_snapshot(void)
     if (fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) != 0)
         raw_die("cannot seal the snapshot");
     return fd;
-}
-
-/* Start a program and wait for it; its wait status. */
-static inline int raw_spawn(const char *const *words, size_t n)
-{
-    char *argv[32] = {NULL};
-    int status = 1;
-    pid_t pid;
-
-    for (size_t i = 0; i < n && i < 31; i++)
-        argv[i] = (char *)(uintptr_t)words[i];
-    fflush(stdout);
-    if (posix_spawn(&pid, argv[0], NULL, NULL, argv, environ) != 0)
-        raw_die("cannot start %s", argv[0]);
-    while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
-        ;
-    if (status != 0)
-        fprintf(stderr, "%s %s %s: status 0x%x\n", argv[0], argv[1], argv[2], (unsigned)status);
-    return status;
 }
 
 /* --- the machine ---------------------------------------------------------------------------------- */

@@ -9,7 +9,8 @@
  *   fail    ID  CASE  REASON       what was measured did wrong work: no figure of it counts
  *
  * Samples of a round are taken one after the other, a ratio is made of two
- * samples of the same round and case.
+ * samples of the same round and case. Of several samples with the same row,
+ * case and round the least counts.
  */
 #ifndef TESTS_BENCH_ROWS_H
 #define TESTS_BENCH_ROWS_H
@@ -19,6 +20,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+
+/* A cycle that takes longer is not repeated, and there is no sample: a KVM that emulates the guest is too slow. */
+#define ROWS_CYCLE_NS_MAX 200000000u
+#define ROWS_TOO_SLOW     "one cycle takes longer than 200 ms here"
 
 static inline uint64_t rows_clock(clockid_t clock)
 {

@@ -50,7 +50,7 @@ build/fuzz/fuzz_%: tests/fuzz/fuzz_%.c $(fuzz_src) \
 # The benchmark. floor and the raw programs share no code with what they are compared to: no library, no
 # -I. to include from, and what these say "tests/bench/..." to includes nothing of vmm either.
 bench_raw := $(addprefix $(B)/tests/bench/,bench floor method create)
-bench_programs := $(bench_raw) $(addprefix $(B)/tests/bench/,product tables)
+bench_programs := $(bench_raw) $(addprefix $(B)/tests/bench/,product density tables)
 
 $(bench_raw): $(B)/tests/bench/%: tests/bench/%.c Makefile tests/tests.mk | $(KERNEL_HEADERS)
 	@mkdir -p $(@D)

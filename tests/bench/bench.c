@@ -2,19 +2,20 @@
  * Runs the benchmark where there is no shell, as in the lab: in each round one
  * sample of every row that needs KVM, one after the other.
  *
- *   bench [--rounds N] [--runs N] [--calls N] [--exits N] [--ms N] [--gap MS] [--pages N] [--kind KIND]
- *         [--plant ROW] [--vmm PATH] [--samples DIR]
+ *   bench [--rounds N] [--runs N] [--calls N] [--exits N] [--ms N] [--gap MS] [--pages N] [--clones N]
+ *         [--kind KIND] [--check 1] [--plant ROW] [--vmm PATH] [--samples DIR]
  *
  *   --runs N        how often a program is started for one sample, which is the median of them
  *   --kind KIND     only guests of that kind
  *   --vmm PATH      the binary whose start is timed
  *
  * The rest goes to the programs beside this one, which take the samples: method, create (raw ioctls), product
- * (the library). floor, and `vmm run`, are timed from here, from their start to their end. Prints the records
+ * and density (the library). floor, and `vmm run`, are timed from here, from their start to their end. Prints the records
  * of rows.h; nothing is judged, but a program that fails or finds wrong work makes the status 1.
  */
 #include <fcntl.h>
 #include <stdbool.h>
+#include <sys/resource.h>
 
 #include "tests/bench/rows.h"
 #include "tests/bench/spawn.h"
@@ -46,10 +47,14 @@ static const struct row rows[] = {
     {"hello", "hello-naive-nocpuid", "vmm run of hello, process start to end", "vmm", "run", NULL},
 };
 
+#define RSS    "run-rss"
 #define ROWS_N (sizeof(rows) / sizeof(rows[0]))
 
 static const char *const kinds[] = {"amd64", "i686", "i686-identity", "amd64-user"};
-static const char *const programs[] = {"product", "method", "create"};
+/* The last is for the first round only: it takes its time, and memory is no matter of chance. */
+static const char *const programs[] = {"product", "method", "create", "density"};
+
+#define PROGRAMS_N (sizeof(programs) / sizeof(programs[0]))
 
 /* --- programs that are timed ------------------------------------------------------------------------ */
 
@@ -87,36 +92,42 @@ static void make_command(const struct bench *b, const struct row *row, const cha
         add_word(c, row->last);
 }
 
-/* Start to end; its output goes to `out`. False when it did not end with status 0. */
-static bool run_program(char *const *argv, int out, double *ns)
+/* Start to end; its output goes to `out`, with what it says of errors if it is to be quiet. False when it did
+ * not end with status 0. */
+static bool run_program(char *const *argv, int out, bool quiet, double *ns, long *rss_kib)
 {
     posix_spawn_file_actions_t actions;
     uint64_t start;
+    struct rusage usage = {.ru_maxrss = 0};
     int status = 0;
     pid_t pid;
     bool ok;
 
     posix_spawn_file_actions_init(&actions);
     posix_spawn_file_actions_adddup2(&actions, out, STDOUT_FILENO);
+    if (quiet)
+        posix_spawn_file_actions_adddup2(&actions, out, STDERR_FILENO);
     start = rows_clock(CLOCK_MONOTONIC);
-    ok = posix_spawn(&pid, argv[0], &actions, NULL, argv, environ) == 0 && waitpid(pid, &status, 0) == pid &&
-         status == 0;
+    ok = posix_spawn(&pid, argv[0], &actions, NULL, argv, environ) == 0 &&
+         wait4(pid, &status, 0, &usage) == pid && status == 0;
     *ns = (double)(rows_clock(CLOCK_MONOTONIC) - start);
+    *rss_kib = usage.ru_maxrss;
     posix_spawn_file_actions_destroy(&actions);
     return ok;
 }
 
 /* What a program prints, at most what fits; false when it fails. */
-static bool ask_program(char *const *argv, char *text, size_t text_len)
+static bool ask_program(char *const *argv, bool quiet, char *text, size_t text_len)
 {
     double ns;
+    long rss;
     int fds[2];
     ssize_t n;
     bool ok;
 
     if (pipe2(fds, O_CLOEXEC) != 0)
         return false;
-    ok = run_program(argv, fds[1], &ns);
+    ok = run_program(argv, fds[1], quiet, &ns, &rss);
     close(fds[1]);
     n = read(fds[0], text, text_len - 1);
     close(fds[0]);
@@ -135,7 +146,7 @@ static const char *compare_hellos(const struct bench *b, const char *kind)
         make_command(b, &rows[i], kind, &c);
         if (strcmp(rows[i].word, "nothing") == 0)
             continue;
-        if (!ask_program(c.argv, text, sizeof(text)) || text[0] == '\0')
+        if (!ask_program(c.argv, false, text, sizeof(text)) || text[0] == '\0')
             return "a program that runs hello failed";
         if (first[0] == '\0')
             memcpy(first, text, sizeof(first));
@@ -151,11 +162,12 @@ static int time_programs(const struct bench *b, const char *kind, unsigned round
     int null = open("/dev/null", O_WRONLY | O_CLOEXEC), status = 0;
     double each[ROWS_N][RUNS_MAX];
     struct command c;
+    long rss = 0;
 
     for (unsigned run = 0; run < b->runs; run++) {
         for (unsigned i = 0; i < ROWS_N; i++) {
             make_command(b, &rows[i], kind, &c);
-            if (run_program(c.argv, null, &each[i][run]))
+            if (run_program(c.argv, null, false, &each[i][run], &rss))
                 continue;
             rows_fail(rows[i].id, kind, "the program failed");
             status = 1;
@@ -163,6 +175,9 @@ static int time_programs(const struct bench *b, const char *kind, unsigned round
     }
     for (unsigned i = 0; i < ROWS_N && status == 0; i++)
         rows_sample(rows[i].id, kind, round, rows_median(each[i], b->runs));
+    /* The last one was vmm's. What exec finds of this process, which is small, may be counted too. */
+    if (status == 0)
+        rows_sample(RSS, kind, round, (double)rss);
     close(null);
     return status;
 }
@@ -172,7 +187,8 @@ static int time_programs(const struct bench *b, const char *kind, unsigned round
 /* One round of a program, for one kind, or, without a round, what its rows are. */
 static int run_sampler(const struct bench *b, const char *program, const char *kind, int round)
 {
-    static const char *const handed_on[] = {"--calls", "--exits", "--ms", "--gap", "--pages", "--plant"};
+    static const char *const handed_on[] = {"--calls", "--exits", "--ms",    "--gap",
+                                            "--pages", "--plant", "--clones", "--check"};
     char path[500], number[24];
     const char *words[SPAWN_WORDS_MAX] = {path, "--first",   number,     "--kind",
                                           kind, "--samples", b->samples, round < 0 ? "--rounds" : "--rows",
@@ -201,7 +217,7 @@ static bool runs_hello(const struct bench *b, const char *kind)
     if (strcmp(kind, "amd64-user") == 0)
         return false;
     make_command(b, &rows[1], kind, &c);
-    return ask_program(c.argv, text, sizeof(text));
+    return ask_program(c.argv, true, text, sizeof(text));
 }
 
 int main(int argc, char **argv)
@@ -225,7 +241,8 @@ int main(int argc, char **argv)
     snprintf(b.beside, sizeof(b.beside), "%.*s", slash != NULL ? (int)(slash - argv[0] + 1) : 0, argv[0]);
     for (unsigned i = 0; i < ROWS_N; i++)
         rows_row(rows[i].id, rows[i].base, "us", rows[i].text);
-    for (unsigned i = 0; i < sizeof(programs) / sizeof(programs[0]); i++)
+    rows_row(RSS, "-", "KB", "vmm run of hello: memory that was resident at most");
+    for (unsigned i = 0; i < PROGRAMS_N; i++)
         status |= run_sampler(&b, programs[i], "none", -1);
     for (unsigned k = 0; k < sizeof(kinds) / sizeof(kinds[0]); k++) {
         hello[k] = runs_hello(&b, kinds[k]);
@@ -241,7 +258,7 @@ int main(int argc, char **argv)
                 continue;
             if (hello[k])
                 status |= time_programs(&b, kinds[k], round);
-            for (unsigned i = 0; i < sizeof(programs) / sizeof(programs[0]); i++)
+            for (unsigned i = 0; i < (round == 0 ? PROGRAMS_N : PROGRAMS_N - 1); i++)
                 status |= run_sampler(&b, programs[i], kinds[k], (int)round);
         }
     }

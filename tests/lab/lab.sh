@@ -13,6 +13,7 @@
 #   --catalogue FILE the tests to run (tests/cli/catalogue)
 #
 #   LAB_TIMEOUT=1200 seconds that the whole boot may take
+#   LAB_LIMIT=2m     how long each command may
 #   TEST_SCALE=1     how much more than usual the test programs do; beyond 1 nothing else limits their time
 #   VMM_MUST_RUN=1   what cannot run here is a failure and not a skip
 #
@@ -215,7 +216,7 @@ boot_list() {
     if [ "${TEST_SCALE:-1}" != 1 ]; then
         words="TEST_SCALE=$TEST_SCALE $words --limit=600m --list=/list"
     else
-        words+=' --limit=2m --list=/list'
+        words+=" --limit=${LAB_LIMIT:-2m} --list=/list"
     fi
 
     # In the background, so that a signal to this script is handled at once and not after the boot.

@@ -2,7 +2,7 @@
 import html
 import math
 
-WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 900, 520, 70, 190, 40, 45
+WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 900, 520, 90, 190, 40, 45
 COLOURS = ['#000000', '#d62728', '#1f77b4', '#2ca02c', '#9467bd', '#ff7f0e', '#17becf', '#8c564b', '#e377c2', '#7f7f7f',
            '#bcbd22', '#000080', '#008080', '#800000']
 
@@ -26,7 +26,7 @@ def lines_by_pages(rows, kind):
     return {row: sorted(points) for row, points in found.items()}
 
 
-def draw_lines(top, title, lines):
+def draw_lines(top, title, lines, ways):
     points = [p for way in lines.values() for p in way]
     low = [math.floor(math.log10(min(p[axis] for p in points))) for axis in (0, 1)]
     high = [max(math.ceil(math.log10(max(p[axis] for p in points))), low[axis] + 1) for axis in (0, 1)]
@@ -43,12 +43,12 @@ def draw_lines(top, title, lines):
         out.append(text(x_of(10 ** power), top + HEIGHT - BOTTOM + 18, '%g' % 10 ** power, 'text-anchor="middle"'))
     for power in range(low[1], high[1] + 1):
         out.append(line(x_of(10 ** low[0]), y_of(10 ** power), x_of(10 ** high[0]), y_of(10 ** power)))
-        out.append(text(LEFT - 8, y_of(10 ** power) + 4, '%g us' % 10 ** power, 'text-anchor="end"'))
+        out.append(text(LEFT - 8, y_of(10 ** power) + 4, '{:,g} us'.format(10.0 ** power) if power < 0 else '{:,} us'.format(10 ** power), 'text-anchor="end"'))
     out.append(text((LEFT + WIDTH - RIGHT) / 2, top + HEIGHT - 8, 'pages written of 64 MB', 'text-anchor="middle"'))
     # Names stand where their lines end, but not on each other.
     at = top
-    for i, way in enumerate(sorted(lines, key=lambda w: -lines[w][-1][1])):
-        colour = COLOURS[list(lines).index(way) % len(COLOURS)]
+    for way in sorted(lines, key=lambda w: -lines[w][-1][1]):
+        colour = COLOURS[ways.index(way) % len(COLOURS)]
         dashes = ' stroke-dasharray="6 3"' if way in ('none', 'oracle', 'oracle-strict') else ''
         width = 3 if way.startswith('cycle') else 1.5
         out.append('<polyline fill="none" stroke="%s" stroke-width="%g"%s points="%s"/>' % (
@@ -58,9 +58,8 @@ def draw_lines(top, title, lines):
     return out
 
 
-def draw_bars(top, title, bars):
+def draw_bars(top, title, bars, steps):
     """bars: {name: {step: us}}"""
-    steps = list(dict.fromkeys(step for parts in bars.values() for step in parts))
     longest = max(sum(parts.values()) for parts in bars.values())
     out = [text(LEFT, top + 22, title, 'font-weight="bold"')]
     for i, (name, parts) in enumerate(bars.items()):
@@ -96,16 +95,19 @@ def bars_of(rows, kind):
 
 def draw(ground, rows):
     kinds = list(dict.fromkeys(name.split(' ')[0] for row in rows.values() for name in row['cases']))
+    found = {kind: lines_by_pages(rows, kind) for kind in kinds}
+    bars = {kind: bars_of(rows, kind) for kind in kinds}
+    # One colour means the same everywhere.
+    ways = list(dict.fromkeys(way for lines in found.values() for way in lines))
+    steps = list(dict.fromkeys(step for all_bars in bars.values() for parts in all_bars.values() for step in parts))
     top, out = 0, []
     for kind in kinds:
-        lines = lines_by_pages(rows, kind)
-        if lines:
-            out += draw_lines(top, '%s, %s: run and reset' % (ground, kind), lines)
+        if found[kind]:
+            out += draw_lines(top, '%s, %s: run and reset' % (ground, kind), found[kind], ways)
             top += HEIGHT
     for kind in kinds:
-        bars = bars_of(rows, kind)
-        if bars:
-            drawn, high = draw_bars(top, '%s, %s: creation' % (ground, kind), bars)
+        if bars[kind]:
+            drawn, high = draw_bars(top, '%s, %s: creation' % (ground, kind), bars[kind], steps)
             out += drawn
             top += high
     return ('<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" font-family="sans-serif" font-size="12">\n'

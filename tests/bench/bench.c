@@ -187,7 +187,7 @@ static int time_programs(const struct bench *b, const char *kind, unsigned round
 /* One round of a program, for one kind, or, without a round, what its rows are. */
 static int run_sampler(const struct bench *b, const char *program, const char *kind, int round)
 {
-    static const char *const handed_on[] = {"--calls", "--exits", "--ms",    "--gap",
+    static const char *const handed_on[] = {"--calls", "--exits", "--ms",     "--gap",
                                             "--pages", "--plant", "--clones", "--check"};
     char path[500], number[24];
     const char *words[SPAWN_WORDS_MAX] = {path, "--first",   number,     "--kind",

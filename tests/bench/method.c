@@ -6,7 +6,7 @@
  *          [--plant METHOD] [--rows 0]
  *
  *   --first N       number of the first round
- *   --pages N       only so many dirty pages, not 1, 10, 100 and 1000
+ *   --pages N       only so many dirty pages, not 1, 10, 100, 1000 and, where that is quick, 10000
  *   --ms N          how long a sample takes, at least
  *   --check 1       compare all of memory after every reset, and not only after the last of a sample
  *   --plant METHOD  let its last reset leave one byte of a page
@@ -360,20 +360,19 @@ static const char *time_cycles(struct cycle *c, const struct method *m, const st
 /* All numbers of pages by one method, in this process, which is one that has done nothing else. */
 static int take(const struct options *o, const struct method *m, int kept_fd)
 {
-    static const unsigned pages[] = {1, 10, 100, 1000};
     struct cycle c = {.raw.kind = raw_kind(o->kind), .kept_fd = kept_fd};
+    double ns = 0;
     int status = 0;
 
     c.regs = raw_regs(RAW_START);
     begin_cycles(&c, m);
-    for (unsigned i = 0; i < sizeof(pages) / sizeof(pages[0]); i++) {
+    for (unsigned i = 0; i < (o->pages != 0 ? 1 : ROWS_PAGES_N); i++) {
         const char *wrong;
         char which[64];
-        double ns;
 
-        if (o->pages != 0 && (i != 0 || o->pages > RAW_PAGES))
+        if (i == ROWS_PAGES_N - 1 && ns > ROWS_QUICK_NS_MAX)
             break;
-        set_pages(&c, m, o->pages != 0 ? o->pages : pages[i]);
+        set_pages(&c, m, o->pages != 0 ? o->pages : rows_pages[i]);
         snprintf(which, sizeof(which), "%s %u", o->kind, c.n);
         wrong = time_cycles(&c, m, o, &ns);
         if (wrong == NULL && ns > ROWS_CYCLE_NS_MAX) {
@@ -480,6 +479,8 @@ int main(int argc, char **argv)
     const char *one = rows_word(argc, argv, "--one", NULL);
     int status = 0;
 
+    if (o.pages > RAW_PAGES)
+        raw_die("method: --pages is at most %u", RAW_PAGES);
     if (one != NULL)
         return take(&o, find_method(one), (int)rows_number(argc, argv, "--fd", 0));
     for (unsigned i = 0; i < METHODS_N && o.rows; i++)

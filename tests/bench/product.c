@@ -19,7 +19,6 @@
 #include "tests/bench/spawn.h"
 
 #define DATA_LEN   ((uint64_t)64 << 20)
-#define DATA_PAGES 16384u
 #define WARM_UP    3
 #define CYCLES_MIN 5
 #define CYCLES_MAX 1000
@@ -157,7 +156,6 @@ static int time_cycles(const struct options_of *o, const struct row *row, struct
 
 static int take_cycles(const struct options_of *o, const struct row *row, struct err *e)
 {
-    static const unsigned pages[] = {1, 10, 100, 1000};
     const struct called_guest g = {.samples = o->samples,
                                    .name = row->sample,
                                    .kind = o->kind,
@@ -166,17 +164,19 @@ static int take_cycles(const struct options_of *o, const struct row *row, struct
     static struct snapshot snap;
     static struct called c;
     struct memory kept;
+    double ns = 0;
     int kvm_fd;
 
     if (open_all(&c, &kvm_fd, e) != 0 || called_capture(&c, &g, kvm_fd, &snap, e) != 0 ||
         called_start(&c, &snap, kvm_fd, e) != 0 || keep_memory(&kept, &c.vm, e) != 0)
         return -1;
-    for (unsigned i = 0; i < (o->pages != 0 ? 1 : sizeof(pages) / sizeof(pages[0])); i++) {
-        unsigned n = o->pages != 0 ? o->pages : pages[i];
+    for (unsigned i = 0; i < (o->pages != 0 ? 1 : ROWS_PAGES_N); i++) {
+        unsigned n = o->pages != 0 ? o->pages : rows_pages[i];
         const char *wrong;
         char which[64];
-        double ns;
 
+        if (i == ROWS_PAGES_N - 1 && ns > ROWS_QUICK_NS_MAX)
+            break;
         if (time_cycles(o, row, &c, n, &ns, e) != 0)
             return -1;
         snprintf(which, sizeof(which), "%s %u", o->kind, n);

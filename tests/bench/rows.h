@@ -25,6 +25,12 @@
 #define ROWS_CYCLE_NS_MAX 200000000u
 #define ROWS_TOO_SLOW     "one cycle takes longer than 200 ms here"
 
+/* How many pages are written; as many as the last only by what takes less than 5 ms for as many as before. */
+static const unsigned rows_pages[] = {1, 10, 100, 1000, 10000};
+
+#define ROWS_PAGES_N      (sizeof(rows_pages) / sizeof(rows_pages[0]))
+#define ROWS_QUICK_NS_MAX 5000000u
+
 static inline uint64_t rows_clock(clockid_t clock)
 {
     struct timespec t;

@@ -14,6 +14,7 @@
 #
 #   LAB_TIMEOUT=1200 seconds that the whole boot may take
 #   LAB_LIMIT=2m     how long each command may
+#   LAB_MEMORY=1024  what the machine has, in MB
 #   TEST_SCALE=1     how much more than usual the test programs do; beyond 1 nothing else limits their time
 #   VMM_MUST_RUN=1   what cannot run here is a failure and not a skip
 #

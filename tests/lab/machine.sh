@@ -10,5 +10,5 @@ kernel_words='console=ttyS0 quiet loglevel=1 panic=-1 nowatchdog rcupdate.rcu_cp
 kernel_words=${kernel_words//$'\n'/ }
 
 # Not -nographic: with it the firmware talks on the serial line, before and into the first BEGIN.
-qemu_words=(-accel tcg -cpu 'max,+svm,+npt' -m 1024 -smp 1 -display none -nodefaults -no-user-config
+qemu_words=(-accel tcg -cpu 'max,+svm,+npt' -m "${LAB_MEMORY:-1024}" -smp 1 -display none -nodefaults -no-user-config
     -no-reboot)

@@ -326,12 +326,13 @@ static void set_pages(struct cycle *c, const struct method *m, unsigned n)
     reset_regs(c);
 }
 
-/* Cycles for `ms`; NULL or what was wrong. */
+/* Cycles for `ms`; NULL, rows_too_slow or what was wrong. */
 static const char *time_cycles(struct cycle *c, const struct method *m, const struct options *o, double *ns)
 {
     static double times[CYCLES_MAX];
     uint64_t begun = rows_clock(CLOCK_MONOTONIC), from = begun, to;
     const char *wrong = NULL;
+    double least = 0;
     unsigned n = 0;
 
     for (unsigned i = 0; wrong == NULL; i++) {
@@ -342,19 +343,22 @@ static const char *time_cycles(struct cycle *c, const struct method *m, const st
         raw_run(&c->raw);
         m->reset(c);
         to = rows_clock(CLOCK_MONOTONIC);
-        *ns = (double)(to - from);
         if (i >= WARM_UP)
-            times[n++] = *ns;
+            times[n++] = (double)(to - from);
         else
             begun = to;
+        if (i == 0 || (double)(to - from) < least)
+            least = (double)(to - from);
         from = to;
-        if (i == 1 && *ns > ROWS_CYCLE_NS_MAX)
-            return NULL;
+        if (o->pages == 0 && i == WARM_UP - 1 && least > ROWS_CYCLE_NS_MAX)
+            return rows_too_slow;
         if (n == CYCLES_MAX || (n >= CYCLES_MIN && to - begun > o->ms * 1000000))
             break;
     }
+    if (wrong != NULL)
+        return wrong;
     *ns = rows_median(times, n);
-    return wrong != NULL ? wrong : check_cycle(c, m, strcmp(o->plant, m->id) == 0);
+    return check_cycle(c, m, strcmp(o->plant, m->id) == 0);
 }
 
 /* All numbers of pages by one method, in this process, which is one that has done nothing else. */
@@ -375,8 +379,8 @@ static int take(const struct options *o, const struct method *m, int kept_fd)
         set_pages(&c, m, o->pages != 0 ? o->pages : rows_pages[i]);
         snprintf(which, sizeof(which), "%s %u", o->kind, c.n);
         wrong = time_cycles(&c, m, o, &ns);
-        if (wrong == NULL && ns > ROWS_CYCLE_NS_MAX) {
-            rows_skip(m->id, which, ROWS_TOO_SLOW);
+        if (wrong == rows_too_slow) {
+            rows_skip(m->id, which, wrong);
             break;
         }
         if (wrong == NULL) {

@@ -23,7 +23,7 @@
 
 /* A cycle that takes longer is not repeated, and there is no sample: a KVM that emulates the guest is too slow. */
 #define ROWS_CYCLE_NS_MAX 200000000u
-#define ROWS_TOO_SLOW     "one cycle takes longer than 200 ms here"
+static const char rows_too_slow[] = "one cycle takes longer than 200 ms here";
 
 /* How many pages are written; as many as the last only by what takes less than 5 ms for as many as before. */
 static const unsigned rows_pages[] = {1, 10, 100, 1000, 10000};

@@ -42,7 +42,7 @@ case_is "a row that cannot be taken fails" 1 '^fail.call-lean.amd64' \
 export BENCH_DIR=build/$FLAVOUR BENCH_OUT=$tmp/out.d BENCH_KIND=i686-identity
 case_is "a short run of all rows ends well" 0 '^[0-9]+ met, [0-9]+ missed$' tests/bench/bench.sh --quick --rows bench
 check "each row has samples or says why not" \
-    jq -e '[.rows[] | select(.cases == {} and .skipped == {})] | map(.id) | . == ["cycle-guest-cow"]' \
+    jq -e '[.rows[] | select(.cases == {} and .skipped == {})] == []' \
     "$BENCH_OUT/bench.json"
 check "creation is told step by step" \
     jq -e '.rows[] | select(.id == "create-naive") | .cases["i686-identity"].parts | has("create-vm") and has("close")' \

@@ -24,7 +24,7 @@ samples := $(foreach n,$(sample_names),$(foreach k,$(call kinds_of,$(n)),$(sampl
 	$(samples_dir)/hello-fixed-amd64.elf $(if $(I686_GUEST),$(samples_dir)/hello-pie-i686.elf)
 
 # Kernels that know nothing of the guest ABI.
-bare_names := bare_hello bare_end bare_echo bare_io bare_timer bare_flood
+bare_names := bare_hello bare_end bare_echo bare_io bare_timer bare_flood bare_once
 samples += $(if $(I686_GUEST),$(bare_names:%=$(samples_dir)/%.elf) $(samples_dir)/microvm_hello.elf)
 
 samples: $(samples)

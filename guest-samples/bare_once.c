@@ -19,7 +19,9 @@
 #define HOLE_WRITE 0xd0000000u
 #define HOLE_READ  0xd0001000u
 
-static uint8_t bytes[PIECE + 1];
+/* Strings lie across the end of a page, where KVM does them in two. */
+static uint8_t pages[2 * 4096] __attribute__((aligned(4096)));
+static uint8_t *const bytes = pages + 4096 - PIECE / 2;
 static volatile uint32_t ticks;
 static uint32_t torn;
 

@@ -1,6 +1,7 @@
 /* The table of state. See state.h. */
 #include "hv/state.h"
 
+#include <cpuid.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -15,6 +16,7 @@
 
 #define MSR_TSC          0x10u
 #define FAR_TSC          ((uint64_t)1 << 48)
+#define TSS_BUSY         2u     /* of a type, SDM 3A, "TSS Descriptor" */
 #define RECORD_LEN       8      /* of a record's head */
 #define APIC_BASE_X2APIC 0x400u /* SDM 3A, "x2APIC State Transitions" */
 
@@ -125,20 +127,39 @@ static int capture_sregs(struct machine *m, const struct state_baseline *b, stru
 }
 
 /*
+ * KVM on AMD shows TR as busy whatever the CPU has, which is: not busy (its svm_get_segment says so).
+ * QEMU's emulated AMD CPU gives up when it gets one back that is.
+ */
+static void fix_task_register(struct cpu_segment *tr)
+{
+    static int is_amd = -1; /* asking the CPU is slow in a virtual machine: once */
+    unsigned a, b, c, d;
+
+    if (is_amd < 0) {
+        __cpuid(0, a, b, c, d);
+        is_amd = c == signature_AMD_ecx;
+    }
+    if (is_amd != 0 && tr->present)
+        tr->type &= (uint8_t)~TSS_BUSY;
+}
+
+/*
  * KVM flushes translations when CR3 changes, and after a restore it usually
  * has the value it had before: pass through another one.
  */
 static int restore_sregs(struct machine *m, const struct snapshot *s, const struct state_baseline *b,
                          struct err *e)
 {
-    struct cpu_sregs other = s->sregs;
+    struct cpu_sregs other = s->sregs, wanted = s->sregs;
 
+    if (saved_machine(s) != NULL)
+        fix_task_register(&wanted.tr);
     if (b != NULL && (other.cr0 & CR0_PG) != 0) {
         other.cr3 ^= PAGE_LEN;
         if (machine_set_sregs(m, &other, e) != 0)
             return blame(s->from_file, e);
     }
-    return machine_set_sregs(m, &s->sregs, e) == 0 ? 0 : blame(s->from_file, e);
+    return machine_set_sregs(m, &wanted, e) == 0 ? 0 : blame(s->from_file, e);
 }
 
 /* --- MSRs: the guest's are captured, all others reset --------------------------------------------------- */

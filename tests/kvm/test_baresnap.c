@@ -521,8 +521,10 @@ CASE(any_bytes)
         uint64_t at = 0, record_n = tap_random(&seed) % 12, len;
 
         *s.bare = *good;
-        for (j = 0; j < record_n; j++)
+        for (j = 0; j < record_n && at < good->state_len; j++)
             at += 8 + ((uint64_t)load_le32(good->state + at + 4) + 7) / 8 * 8;
+        if (!CHECK(at < good->state_len))
+            break;
         len = load_le32(good->state + at + 4);
         /* Not the run state, which is looked at before. */
         if (load_le32(good->state + at) == 10)

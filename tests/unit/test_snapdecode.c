@@ -336,6 +336,8 @@ static void check_wrong(const struct wrong *w)
 
         if (!CHECK_EQ(decode(&s, &info), 0))
             printf("# %s\n", e.text);
+        else
+            snapshot_free(&s);
         return;
     }
     if (!CHECK(refused()) || strstr(e.text, w->says) == NULL) {
@@ -360,6 +362,7 @@ static void check_any(uint64_t off, uint64_t value, unsigned *taken)
     if (decode(&s, &info) == 0) {
         *taken += 1;
         CHECK(sample_keeps_promises(&s));
+        snapshot_free(&s);
     } else {
         CHECK(e.status == STATUS_IMAGE && strncmp(e.text, "file: ", 6) == 0);
     }

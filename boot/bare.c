@@ -15,6 +15,8 @@
 /* Page-aligned pieces go where the kernel is told about; what tells it may have any multiple of 16. */
 #define INFO_ALIGN 16
 
+const bool bare_is_built = true;
+
 int bare_refuse(const struct bare_ram *r, struct err *e, const char *fmt, ...)
 {
     char text[sizeof(e->text)];

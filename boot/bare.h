@@ -64,6 +64,24 @@ struct bare_start {
         irqchip; /* kernels of this kind expect interrupt controllers and a PIT; sregs.apic_base says so too */
 };
 
+#define BARE_STATE_MAX   20480u
+#define BARE_DEVICES_MAX 256u
+
+/*
+ * A machine that ran, but for its RAM. The bytes are hv/state's (what KVM has of the CPU and the chips)
+ * and hv/bus's (our devices); nobody else looks into them.
+ */
+struct bare_machine {
+    struct bare_start start;
+    uint64_t ram_len;
+    uint64_t state_len, devices_len; /* at most what there is room for */
+    uint8_t state[BARE_STATE_MAX] __attribute__((aligned(8)));
+    uint8_t devices[BARE_DEVICES_MAX];
+};
+
+/* Whether this binary runs bare kernels: with I686_GUEST=1. */
+extern const bool bare_is_built;
+
 /* "multiboot", "microvm", "pvh", "linux". */
 const char *bare_format_name(enum bare_format f);
 

@@ -104,6 +104,13 @@ static int check_addresses(const struct snapshot *s, struct err *e)
     return 0;
 }
 
+static int check_x2apic(const struct cpu_sregs *r, struct err *e)
+{
+    if ((r->apic_base & APIC_BASE_X2APIC) == 0)
+        return 0;
+    return err_set(e, STATUS_IMAGE, "the guest has turned x2APIC on (APIC base 0x%" PRIx64 ")", r->apic_base);
+}
+
 /* What decides the memory model is as the kind has it; other bits are the guest's, as far as the CPU has them. */
 static int check_control(const struct snapshot *s, struct err *e)
 {
@@ -121,9 +128,8 @@ static int check_control(const struct snapshot *s, struct err *e)
         return wrong(s, "efer", r->efer, e);
     if (r->cs.l != k->code->l || (r->cs.l && r->cs.db))
         return wrong(s, "cs.l", r->cs.l, e);
-    if ((r->apic_base & APIC_BASE_X2APIC) != 0)
-        return err_set(e, STATUS_IMAGE, "the guest has turned x2APIC on (APIC base 0x%" PRIx64 ")",
-                       r->apic_base);
+    if (check_x2apic(r, e) != 0)
+        return -1;
     if ((r->apic_base & PAGE_MASK & ~(uint64_t)(APIC_BASE_BSP | APIC_BASE_ENABLE)) != 0 ||
         r->apic_base >> k->phys_bits != 0)
         return wrong(s, "apic_base", r->apic_base, e);
@@ -193,6 +199,15 @@ static int check_roots(const struct snapshot *s, struct err *e)
         return err_set(e, STATUS_IMAGE, "the active root is not cr3 (0x%" PRIx64 ", 0x%" PRIx64 ")",
                        s->roots[s->root_active].v, s->sregs.cr3);
     return 0;
+}
+
+int snapshot_check_bare(const struct snapshot *s, struct err *e)
+{
+    uint64_t len = s->bare->ram_len;
+
+    if (len < BARE_RAM_MIN || !num_is_page_aligned(len))
+        return err_set(e, STATUS_IMAGE, "RAM of this size cannot be a bare kernel's (0x%" PRIx64 ")", len);
+    return check_x2apic(&s->sregs, e);
 }
 
 int snapshot_check(const struct snapshot *s, struct err *e)

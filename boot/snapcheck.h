@@ -13,6 +13,9 @@
 int snapshot_check_plan(const struct guest_kind *k, const struct layout *claimed, struct layout *out,
                         struct err *e);
 
+/* The same for a bare kernel's, whose MACHINE section was read: the sizes of its memory. */
+int snapshot_check_bare(const struct snapshot *s, struct err *e);
+
 /*
  * Whether the registers, roots and pointers of `s` can be those of a guest of
  * its kind, which is set, as is its checked plan; the regions are not looked at. STATUS_IMAGE

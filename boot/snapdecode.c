@@ -1,7 +1,9 @@
 /* Reading the head of a snapshot file. See snapdecode.h; the bytes are told in snapformat.h. */
 #include "boot/snapdecode.h"
 
+#include <errno.h>
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "boot/snapcheck.h"
@@ -11,7 +13,7 @@
 #include "mem/zero.h"
 
 enum place { IN_HEAD, BEHIND_HEAD };
-enum presence { ALWAYS, WHEN_NOT_EMPTY };
+enum presence { ALWAYS, OF_ABI, OF_BARE, WHEN_NOT_EMPTY };
 
 static const struct known {
     enum snap_section type;
@@ -19,14 +21,17 @@ static const struct known {
     enum place place;
     enum presence presence;
 } known[] = {
-    {SNAP_PLAN, "PLAN", IN_HEAD, ALWAYS},
-    {SNAP_CPU, "CPU", IN_HEAD, ALWAYS},
-    {SNAP_ROOTS, "ROOTS", IN_HEAD, ALWAYS},
+    {SNAP_PLAN, "PLAN", IN_HEAD, OF_ABI},
+    {SNAP_CPU, "CPU", IN_HEAD, OF_ABI},
+    {SNAP_ROOTS, "ROOTS", IN_HEAD, OF_ABI},
     {SNAP_COMPAT, "COMPAT", IN_HEAD, ALWAYS},
     {SNAP_MEMORY, "MEMORY", BEHIND_HEAD, ALWAYS},
     {SNAP_TABLES, "TABLES", BEHIND_HEAD, WHEN_NOT_EMPTY},
     {SNAP_PLACED, "PLACED", BEHIND_HEAD, WHEN_NOT_EMPTY},
     {SNAP_CHUNKS, "CHUNKS", BEHIND_HEAD, ALWAYS},
+    {SNAP_MACHINE, "MACHINE", IN_HEAD, OF_BARE},
+    {SNAP_STATE, "STATE", IN_HEAD, OF_BARE},
+    {SNAP_DEVICES, "DEVICES", IN_HEAD, OF_BARE},
 };
 
 #define KNOWN_N (sizeof(known) / sizeof(known[0]))
@@ -195,6 +200,22 @@ static int check_place(const uint8_t *head, const struct snapfile_info *info,
     return 0;
 }
 
+/* `of`: whose file it is. */
+static int check_presence(const struct snapfile_info *info, enum presence of, struct err *e)
+{
+    unsigned i;
+
+    for (i = 0; i < KNOWN_N; i++) {
+        const struct known *k = &known[i];
+        bool wanted = k->presence == ALWAYS || k->presence == of;
+
+        if (k->presence != WHEN_NOT_EMPTY && (snap_section(info, k->type) != NULL) != wanted)
+            return err_set(e, STATUS_IMAGE,
+                           wanted ? "there is no section %s" : "section %s is not for such a guest", k->name);
+    }
+    return 0;
+}
+
 static int read_table(const uint8_t *head, struct snapfile_info *info, struct err *e)
 {
     const uint8_t *table = head + SNAP_HEADER_LEN;
@@ -219,10 +240,7 @@ static int read_table(const uint8_t *head, struct snapfile_info *info, struct er
         return err_set(e, STATUS_IMAGE,
                        "no section reaches the end of the file (0x%" PRIx64 ", 0x%" PRIx64 ")", end,
                        info->file_len);
-    for (i = 0; i < KNOWN_N; i++)
-        if (known[i].presence == ALWAYS && snap_section(info, known[i].type) == NULL)
-            return err_set(e, STATUS_IMAGE, "there is no section %s", known[i].name);
-    return 0;
+    return check_presence(info, snap_section(info, SNAP_MACHINE) != NULL ? OF_BARE : OF_ABI, e);
 }
 
 /* --- contents -------------------------------------------------------------------------------------------- */
@@ -272,6 +290,11 @@ static int read_cpu(const uint8_t *in, uint64_t len, void *to, struct err *e)
     return snap_read_cpu(in, len, (struct snapshot *)to, e);
 }
 
+static int read_machine(const uint8_t *in, uint64_t len, void *to, struct err *e)
+{
+    return snap_read_machine(in, len, (struct snapshot *)to, e);
+}
+
 static int read_roots(const uint8_t *in, uint64_t len, void *to, struct err *e)
 {
     return snap_read_roots(in, len, (struct snapshot *)to, e);
@@ -318,17 +341,62 @@ static int check_large(const struct snapfile_info *info, const struct layout *l,
     return demand("checksum of section MEMORY", memory->crc32c, 0, e);
 }
 
+/* Bytes that are somebody else's to look into. */
+static int copy_bytes(const uint8_t *head, const struct snapfile_info *info, enum snap_section type,
+                      uint8_t *out, uint64_t max, uint64_t *len, struct err *e)
+{
+    const struct snapfile_section *s = snap_section(info, type);
+
+    if (s->len > max)
+        return err_set(e, STATUS_IMAGE, "section %s is too long (%" PRIu64 " bytes, at most %" PRIu64 ")",
+                       s->name, s->len, max);
+    memcpy(out, head + s->off, s->len);
+    *len = s->len;
+    return 0;
+}
+
+static int decode_bare(const uint8_t *head, const struct snapfile_info *info, struct snapshot *s,
+                       struct err *e)
+{
+    struct bare_machine *m = calloc(1, sizeof(*m));
+
+    if (m == NULL)
+        return err_set_errno(e, STATUS_HOST, ENOMEM, "host memory: the machine");
+    s->bare = m;
+    if (read_small(head, info, SNAP_MACHINE, read_machine, s, e) != 0)
+        return -1;
+    if (!bare_is_built) {
+        err_set(e, STATUS_IMAGE, "this vmm has no bare kernels (%s)", bare_format_name(m->start.format));
+        return err_hint(e, "use a vmm built with I686_GUEST=1");
+    }
+    if (copy_bytes(head, info, SNAP_STATE, m->state, sizeof(m->state), &m->state_len, e) != 0 ||
+        copy_bytes(head, info, SNAP_DEVICES, m->devices, sizeof(m->devices), &m->devices_len, e) != 0 ||
+        snapshot_check_bare(s, e) != 0)
+        return -1;
+    m->start.sregs = s->sregs;
+    s->plan.snapshot_len = m->ram_len;
+    return check_large(info, &s->plan, e);
+}
+
+static int decode_abi(const uint8_t *head, const struct snapfile_info *info, struct snapshot *s,
+                      struct err *e)
+{
+    if (read_small(head, info, SNAP_PLAN, read_plan, s, e) != 0 ||
+        read_small(head, info, SNAP_CPU, read_cpu, s, e) != 0 ||
+        read_small(head, info, SNAP_ROOTS, read_roots, s, e) != 0 || check_large(info, &s->plan, e) != 0)
+        return -1;
+    return snapshot_check(s, e);
+}
+
 static int decode(const uint8_t *head, uint64_t head_len, uint64_t file_len, const struct snap_cpu *host,
                   struct snapshot *s, struct snapfile_info *info, struct err *e)
 {
     if (read_header(head, file_len, info, e) != 0 ||
         demand("length of the head", info->head_len, head_len, e) != 0 || read_table(head, info, e) != 0 ||
-        read_small(head, info, SNAP_COMPAT, read_compat, &info->cpu, e) != 0 ||
-        check_cpu(host, info, e) != 0 || read_small(head, info, SNAP_PLAN, read_plan, s, e) != 0 ||
-        read_small(head, info, SNAP_CPU, read_cpu, s, e) != 0 ||
-        read_small(head, info, SNAP_ROOTS, read_roots, s, e) != 0 || check_large(info, &s->plan, e) != 0)
+        read_small(head, info, SNAP_COMPAT, read_compat, &info->cpu, e) != 0 || check_cpu(host, info, e) != 0)
         return -1;
-    return snapshot_check(s, e);
+    return snap_section(info, SNAP_MACHINE) != NULL ? decode_bare(head, info, s, e)
+                                                    : decode_abi(head, info, s, e);
 }
 
 int snap_decode(const uint8_t *head, uint64_t head_len, uint64_t file_len, const char *name,
@@ -337,8 +405,10 @@ int snap_decode(const uint8_t *head, uint64_t head_len, uint64_t file_len, const
     struct snapfile_info i = {.file_len = 0};
     struct snapshot s = {.kind = NULL};
 
-    if (decode(head, head_len, file_len, host, &s, &i, e) != 0)
+    if (decode(head, head_len, file_len, host, &s, &i, e) != 0) {
+        snapshot_free(&s);
         return err_wrap(e, "%s", name);
+    }
     *out = s;
     *info = i;
     return 0;

@@ -45,7 +45,8 @@ int snap_decode_header(const uint8_t *header, uint64_t file_len, const char *nam
 
 /*
  * Decode the head of a file of `file_len` bytes. Every byte of it counts. On
- * success all of `out` but the regions is as boot/snapshot.h promises, and
+ * success all of `out` but the regions is as boot/snapshot.h promises (and the
+ * caller's, snapshot_free; the bytes of a bare kernel's machine were not looked into), and
  * these sections lie inside the file, behind the head, with the lengths of the
  * plan: MEMORY (at a multiple of SNAP_CHUNK_LEN), TABLES and PLACED if their
  * length is not 0, CHUNKS. Their bytes are the caller's to check.

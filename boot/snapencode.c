@@ -7,10 +7,11 @@
 #include "mem/crc32c.h"
 #include "mem/num.h"
 
-#define SECTIONS_N 8u /* all there are */
+#define SECTIONS_N 8u /* at most, in one file */
 
 /* All small sections fit a head of one chunk. */
-_Static_assert(SNAP_HEADER_LEN + SECTIONS_N * SNAP_ENT_SIZE + 4 * SNAP_FIELDS_MAX <= SNAP_CHUNK_LEN,
+_Static_assert(SNAP_HEADER_LEN + SECTIONS_N * SNAP_ENT_SIZE + 4 * SNAP_FIELDS_MAX + BARE_STATE_MAX <=
+                   SNAP_CHUNK_LEN,
                "the head has room");
 
 /* The table while it is filled, and where the next section goes. */
@@ -50,11 +51,22 @@ uint64_t snap_encode(const struct snapshot *s, const struct snap_stamp *stamp, u
     };
     struct snap_plan plan = {.plan = s->plan};
 
-    assert(strlen(s->kind->name) < sizeof(plan.kind) && strlen(stamp->producer) < SNAP_PRODUCER_LEN);
-    memcpy(plan.kind, s->kind->name, strlen(s->kind->name));
-    add_small(&t, head, SNAP_PLAN, snap_write_plan(&plan, head + t.off));
-    add_small(&t, head, SNAP_CPU, snap_write_cpu(s, head + t.off));
-    add_small(&t, head, SNAP_ROOTS, snap_write_roots(s, head + t.off));
+    assert(strlen(stamp->producer) < SNAP_PRODUCER_LEN);
+    if (s->bare != NULL) {
+        const struct bare_machine *m = s->bare;
+
+        add_small(&t, head, SNAP_MACHINE, snap_write_machine(s, head + t.off));
+        memcpy(head + t.off, m->state, m->state_len);
+        add_small(&t, head, SNAP_STATE, m->state_len);
+        memcpy(head + t.off, m->devices, m->devices_len);
+        add_small(&t, head, SNAP_DEVICES, m->devices_len);
+    } else {
+        assert(strlen(s->kind->name) < sizeof(plan.kind));
+        memcpy(plan.kind, s->kind->name, strlen(s->kind->name));
+        add_small(&t, head, SNAP_PLAN, snap_write_plan(&plan, head + t.off));
+        add_small(&t, head, SNAP_CPU, snap_write_cpu(s, head + t.off));
+        add_small(&t, head, SNAP_ROOTS, snap_write_roots(s, head + t.off));
+    }
     add_small(&t, head, SNAP_COMPAT, snap_write_compat(&stamp->cpu, head + t.off));
     t.off = SNAP_CHUNK_LEN;
     add_section(&t, SNAP_MEMORY, s->plan.snapshot_len, 0);

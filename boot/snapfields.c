@@ -168,14 +168,17 @@ static const struct field table_fields[] = {
     FIELD(struct cpu_table, limit, UINT16_MAX),
 };
 
+static const struct field control_fields[] = {
+    FIELD(struct cpu_sregs, cr0, UINT64_MAX),
+    FIELD(struct cpu_sregs, cr2, UINT64_MAX),
+    FIELD(struct cpu_sregs, cr3, UINT64_MAX),
+    FIELD(struct cpu_sregs, cr4, UINT64_MAX),
+    FIELD(struct cpu_sregs, cr8, 15),
+    FIELD(struct cpu_sregs, efer, UINT64_MAX),
+    FIELD(struct cpu_sregs, apic_base, UINT64_MAX),
+};
+
 static const struct field cpu_fields[] = {
-    FIELD(struct snapshot, sregs.cr0, UINT64_MAX),
-    FIELD(struct snapshot, sregs.cr2, UINT64_MAX),
-    FIELD(struct snapshot, sregs.cr3, UINT64_MAX),
-    FIELD(struct snapshot, sregs.cr4, UINT64_MAX),
-    FIELD(struct snapshot, sregs.cr8, 15),
-    FIELD(struct snapshot, sregs.efer, UINT64_MAX),
-    FIELD(struct snapshot, sregs.apic_base, UINT64_MAX),
     FIELD(struct snapshot, takes_calls, 1),
     FIELD(struct snapshot, entry.v, UINT64_MAX),
     FIELD(struct snapshot, peb.v, UINT64_MAX),
@@ -184,6 +187,13 @@ static const struct field cpu_fields[] = {
     FIELD(struct snapshot, generation, UINT64_MAX),
     FIELD(struct snapshot, msrs_n, SNAPSHOT_MSRS_MAX),
 };
+
+static const struct field machine_fields[] = {
+    FIELD(struct bare_machine, ram_len, BARE_RAM_MAX),
+    FIELD(struct bare_machine, start.irqchip, 1),
+};
+
+static const struct field generation_field[] = {FIELD(struct snapshot, generation, UINT64_MAX)};
 
 static const struct field msr_fields[] = {
     FIELD(struct cpu_msr, index, UINT32_MAX),
@@ -205,9 +215,8 @@ static void code_plan(struct cursor *c, struct snap_plan *p)
     code_fields(c, plan_fields, COUNT(plan_fields), &p->plan, "");
 }
 
-static void code_cpu(struct cursor *c, struct snapshot *s)
+static void code_sregs(struct cursor *c, struct cpu_sregs *r)
 {
-    struct cpu_sregs *r = &s->sregs;
     const struct {
         struct cpu_segment *segment;
         const char *prefix;
@@ -221,9 +230,51 @@ static void code_cpu(struct cursor *c, struct snapshot *s)
         code_fields(c, segment_fields, COUNT(segment_fields), segments[i].segment, segments[i].prefix);
     code_fields(c, table_fields, COUNT(table_fields), &r->gdt, "gdt.");
     code_fields(c, table_fields, COUNT(table_fields), &r->idt, "idt.");
+    code_fields(c, control_fields, COUNT(control_fields), r, "");
+}
+
+static void code_cpu(struct cursor *c, struct snapshot *s)
+{
+    size_t i;
+
+    code_sregs(c, &s->sregs);
     code_fields(c, cpu_fields, COUNT(cpu_fields), s, "");
     for (i = 0; i < s->msrs_n && !c->failed; i++)
         code_fields(c, msr_fields, COUNT(msr_fields), &s->msrs[i], "msr ");
+}
+
+static int find_format(const char *name, enum bare_format *out)
+{
+    unsigned i;
+
+    for (i = 0; i < BARE_FORMATS_N; i++) {
+        if (strcmp(bare_format_name((enum bare_format)i), name) == 0) {
+            *out = (enum bare_format)i;
+            return 0;
+        }
+    }
+    return -1;
+}
+
+/* General registers are numbers of 8 bytes, as they stand in their struct. */
+static void code_machine(struct cursor *c, struct snapshot *s)
+{
+    struct bare_machine *m = s->bare;
+    struct field reg = {.name = "register", .width = sizeof(uint64_t), .max = UINT64_MAX};
+    char name[SNAP_NAME_LEN] = "";
+
+    if (c->out != NULL)
+        memcpy(name, bare_format_name(m->start.format), strlen(bare_format_name(m->start.format)));
+    code_text(c, "kind", name);
+    if (!c->failed && find_format(name, &m->start.format) != 0) {
+        c->failed = true;
+        err_set(c->e, STATUS_IMAGE, "this vmm has no such kind of kernel (\"%s\")", name);
+    }
+    code_fields(c, machine_fields, COUNT(machine_fields), m, "");
+    for (reg.off = 0; reg.off < sizeof(m->start.regs); reg.off += reg.width)
+        code_fields(c, &reg, 1, &m->start.regs, "");
+    code_sregs(c, &s->sregs);
+    code_fields(c, generation_field, 1, s, "");
 }
 
 static void code_roots(struct cursor *c, struct snapshot *s)
@@ -252,7 +303,8 @@ static int read_end(struct cursor *c)
 
 _Static_assert(COUNT(root_fields) == 1 &&
                    NUMBER_LEN * (HOST_PAGE_ROOTS_MAX + COUNT(roots_fields)) <= SNAP_FIELDS_MAX &&
-                   NUMBER_LEN * (8 * COUNT(segment_fields) + 2 * COUNT(table_fields) + COUNT(cpu_fields) +
+                   NUMBER_LEN * (8 * COUNT(segment_fields) + 2 * COUNT(table_fields) + COUNT(control_fields) +
+                                 COUNT(cpu_fields) + sizeof(struct cpu_regs) / sizeof(uint64_t) +
                                  SNAPSHOT_MSRS_MAX * COUNT(msr_fields)) <=
                        SNAP_FIELDS_MAX &&
                    SNAP_NAME_LEN + NUMBER_LEN * COUNT(plan_fields) <= SNAP_FIELDS_MAX,
@@ -274,6 +326,15 @@ uint64_t snap_write_cpu(const struct snapshot *s, uint8_t *out)
     struct cursor c = {.out = out};
 
     code_cpu(&c, &copy);
+    return c.at;
+}
+
+uint64_t snap_write_machine(const struct snapshot *s, uint8_t *out)
+{
+    struct snapshot copy = *s;
+    struct cursor c = {.out = out};
+
+    code_machine(&c, &copy);
     return c.at;
 }
 
@@ -308,6 +369,14 @@ int snap_read_cpu(const uint8_t *in, uint64_t len, struct snapshot *s, struct er
     struct cursor c = {.in = in, .len = len, .e = e};
 
     code_cpu(&c, s);
+    return read_end(&c);
+}
+
+int snap_read_machine(const uint8_t *in, uint64_t len, struct snapshot *s, struct err *e)
+{
+    struct cursor c = {.in = in, .len = len, .e = e};
+
+    code_machine(&c, s);
     return read_end(&c);
 }
 

@@ -28,6 +28,7 @@ struct snap_plan {
 
 /* Write a section to `out` (SNAP_FIELDS_MAX bytes); its length. */
 uint64_t snap_write_plan(const struct snap_plan *p, uint8_t *out);
+uint64_t snap_write_machine(const struct snapshot *s, uint8_t *out);
 uint64_t snap_write_cpu(const struct snapshot *s, uint8_t *out);
 uint64_t snap_write_roots(const struct snapshot *s, uint8_t *out);
 uint64_t snap_write_compat(const struct snap_cpu *c, uint8_t *out);
@@ -36,9 +37,10 @@ uint64_t snap_write_compat(const struct snap_cpu *c, uint8_t *out);
  * Read a section of exactly `len` bytes into the fields it is about, which are
  * touched on failure too. STATUS_IMAGE for a wrong length and for a value
  * that its field cannot hold; what the values mean together is not looked at.
- * Text is printable and ends in a zero.
+ * Text is printable and ends in a zero. MACHINE goes into s->bare, which is there.
  */
 int snap_read_plan(const uint8_t *in, uint64_t len, struct snap_plan *p, struct err *e);
+int snap_read_machine(const uint8_t *in, uint64_t len, struct snapshot *s, struct err *e);
 int snap_read_cpu(const uint8_t *in, uint64_t len, struct snapshot *s, struct err *e);
 int snap_read_roots(const uint8_t *in, uint64_t len, struct snapshot *s, struct err *e);
 int snap_read_compat(const uint8_t *in, uint64_t len, struct snap_cpu *c, struct err *e);

@@ -5,12 +5,18 @@
  *   0         header, 4096 bytes, the last four their checksum
  *   4096      table: one entry of 32 bytes a section, in the order of the file
  *             small sections: PLAN CPU ROOTS COMPAT; numbers of 8 bytes, text padded with zeros
+ *             of a bare kernel: MACHINE STATE DEVICES COMPAT
  *             zeros up to a multiple of 64 KiB: the end of the head
  *   head_len  MEMORY  the pages, as they are mapped; pages of zeros are holes
  *             TABLES  page tables, when there are any
  *             PLACED  pages in scratch, when there are any
  *             CHUNKS  a checksum of 4 bytes for each 64 KiB of MEMORY
  *   file_len
+ *
+ * STATE is a record for each part of KVM's state in the order of hv/kvm_state's
+ * list: its number and its length, 4 bytes each, then KVM's own structure padded
+ * to 8 bytes. The last record, number 0, has the MSRs that are not as in a new
+ * machine: 16 bytes each, index and value. DEVICES are the bytes of hv/bus.h.
  *
  * The head is read and checked as one. Sections behind it follow one another
  * without a gap. Checksums are CRC32C. A section that a reader does not know
@@ -63,6 +69,9 @@ enum snap_section {
     SNAP_TABLES = 6,
     SNAP_PLACED = 7,
     SNAP_CHUNKS = 8,
+    SNAP_MACHINE = 9,
+    SNAP_STATE = 10,
+    SNAP_DEVICES = 11,
 };
 
 #define SNAP_SECTION_VERSION 1u /* of every section so far */

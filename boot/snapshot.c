@@ -1,6 +1,7 @@
 /* Ownership of a guest at rest. See snapshot.h. */
 #include "boot/snapshot.h"
 
+#include <stdlib.h>
 #include <unistd.h>
 
 void snapshot_free(struct snapshot *s)
@@ -8,6 +9,8 @@ void snapshot_free(struct snapshot *s)
     region_unmap(&s->memory);
     region_unmap(&s->tables);
     region_unmap(&s->placed);
+    free(s->bare);
+    s->bare = NULL;
     if (s->from_file)
         close(s->file_fd);
     s->from_file = false;

@@ -15,6 +15,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "boot/bare.h"
 #include "boot/cpu.h"
 #include "boot/guest.h"
 #include "mem/error.h"
@@ -22,11 +23,18 @@
 #include "mem/layout.h"
 #include "mem/region.h"
 
+/*
+ * That is a guest of the ABI. One of a bare kernel has `bare` instead of kind,
+ * plan, tables, placed, roots, MSRs and how to go on: its RAM is `memory`,
+ * whose length is plan.snapshot_len too.
+ */
+
 /* MSRs that are part of a snapshot; all others are reset by a restore. */
 #define SNAPSHOT_MSRS_MAX 16
 
 struct snapshot {
-    const struct guest_kind *kind;
+    const struct guest_kind *kind; /* NULL: of a bare kernel */
+    struct bare_machine *bare;     /* NULL: of a guest of the ABI; start.sregs are `sregs` */
     struct layout plan;
     struct region memory; /* sealed (host read-only) */
     struct region tables; /* sealed; len 0 without paging */

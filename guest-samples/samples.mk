@@ -28,7 +28,7 @@ lean_kinds := $(call kinds_of,lean)
 samples += $(lean_kinds:%=$(samples_dir)/lean-%.elf)
 
 # Kernels that know nothing of the guest ABI.
-bare_names := bare_hello bare_end bare_echo bare_io bare_timer bare_flood
+bare_names := bare_hello bare_end bare_echo bare_io bare_timer bare_flood bare_once
 samples += $(if $(I686_GUEST),$(bare_names:%=$(samples_dir)/%.elf) $(samples_dir)/microvm_hello.elf)
 
 samples: $(samples)

@@ -1,10 +1,13 @@
 /* A machine with a bare kernel in it. See bare.h. */
 #include "hv/bare.h"
 
+#include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "boot/x86.h"
 #include "hv/host.h"
+#include "hv/snapfile.h"
 #include "mem/assert.h"
 #include "mem/num.h"
 
@@ -80,8 +83,13 @@ int bare_open(struct bare *b, int kvm_fd, const struct bare_state *s, const stru
     if (machine_open(&b->machine, kvm_fd, &mo, e) != 0)
         return -1;
     slots_init(&b->slots, &b->machine, irqchip, irqchip);
-    if (pristine_map(&s->ram, &b->ram, e) != 0 ||
-        slots_map(&b->slots, gpa_make(0), b->ram.len, b->ram.base, false, e) != 0 ||
+    if (pristine_map(&s->ram, &b->ram, e) != 0) {
+        bare_close(b);
+        return -1;
+    }
+    if (s->saved != NULL)
+        snapfile_guard_copy(&b->ram);
+    if (slots_map(&b->slots, gpa_make(0), b->ram.len, b->ram.base, false, e) != 0 ||
         (warm && state_take_baseline(&b->baseline, kvm_fd, &b->machine, irqchip ? PART_OF_PIT : PART_OF_ALL,
                                      e) != 0)) {
         bare_close(b);
@@ -96,6 +104,7 @@ void bare_close(struct bare *b)
     machine_close(&b->machine);
     state_free_baseline(&b->baseline);
     region_unmap(&b->ram);
+    snapfile_guard_copy(&b->ram);
     b->usable = false;
 }
 
@@ -112,19 +121,82 @@ static int renew_memory(struct bare *b, struct err *e)
     return slots_map(&b->slots, start, b->ram.len, b->ram.base, false, e);
 }
 
+/* A fresh start is the restore of a machine that has no past. */
+static int restore_machine(struct bare *b, struct err *e)
+{
+    const struct bare_state *from = b->state;
+    struct snapshot s = {.bare = from->saved, .sregs = from->start.sregs, .from_file = from->saved != NULL};
+    int result;
+
+    if (s.bare == NULL) {
+        s.bare = calloc(1, sizeof(*s.bare));
+        if (s.bare == NULL)
+            return err_set_errno(e, STATUS_HOST, ENOMEM, "host memory: the machine");
+        s.bare->start = from->start;
+        s.sregs.apic_base = from->start.irqchip ? APIC_BASE_RESET : 0;
+    }
+    result = state_restore(&b->machine, &s, b->ran ? &b->baseline : NULL, e);
+    if (from->saved == NULL)
+        free(s.bare);
+    if (result != 0 || from->saved == NULL)
+        return result;
+    if (bus_load(&b->bus, from->saved->devices, from->saved->devices_len, e) != 0)
+        return -1;
+    bus_resume(&b->bus);
+    return 0;
+}
+
 int bare_restore(struct bare *b, struct err *e)
 {
-    struct cpu_sregs sregs = b->state->start.sregs;
-
     assert(b->warm || !b->ran);
     b->usable = false;
     if (b->ran && (machine_finish(&b->machine, e) != 0 || renew_memory(b, e) != 0))
         return -1;
     reset_devices(b);
-    sregs.apic_base = b->state->start.irqchip ? APIC_BASE_RESET : 0;
-    if (state_reset(&b->machine, b->ran ? &b->baseline : NULL, &sregs, e) != 0 ||
-        machine_set_regs(&b->machine, &b->state->start.regs, e) != 0)
+    if (restore_machine(b, e) != 0)
         return -1;
+    if (b->failed) {
+        *e = b->why;
+        return -1;
+    }
     b->usable = true;
     return 0;
+}
+
+/* --- saved ---------------------------------------------------------------------------------------- */
+
+int bare_from_snapshot(const struct snapshot *s, struct bare_state *out, struct err *e)
+{
+    struct bus ignored;
+
+    if (state_check(s->bare, e) != 0 || bus_load(&ignored, s->bare->devices, s->bare->devices_len, e) != 0)
+        return -1;
+    *out = (struct bare_state){
+        .ram = {.fd = s->file_fd, .off = s->memory_off, .len = s->bare->ram_len},
+        .start = s->bare->start,
+        .saved = s->bare,
+        .generation = s->generation,
+    };
+    return 0;
+}
+
+int bare_save(struct bare *b, const char *path, struct err *e)
+{
+    /* The RAM is the machine's, not the snapshot's. */
+    struct snapshot s = {
+        .memory = b->ram, .plan.snapshot_len = b->ram.len, .generation = b->state->generation + 1};
+    int result = -1;
+
+    assert(b->warm && b->at_point);
+    s.bare = calloc(1, sizeof(*s.bare));
+    if (s.bare == NULL)
+        return err_set_errno(e, STATUS_HOST, ENOMEM, "host memory: the machine");
+    s.bare->start = (struct bare_start){.format = b->state->start.format, .irqchip = b->state->start.irqchip};
+    s.bare->ram_len = b->ram.len;
+    s.bare->devices_len = BUS_STATE_LEN;
+    bus_save(&b->bus, s.bare->devices);
+    if (state_capture(&b->machine, &b->baseline, &s, e) == 0)
+        result = snapfile_write(&s, path, e);
+    free(s.bare);
+    return result;
 }

@@ -11,6 +11,8 @@
 #include <stdint.h>
 
 #include "boot/bare.h"
+#include "boot/snapshot.h"
+#include "hv/bare_point.h"
 #include "hv/bus.h"
 #include "hv/console.h"
 #include "hv/input.h"
@@ -26,6 +28,10 @@
 struct bare_state {
     struct pristine ram;
     struct bare_start start; /* start.irqchip as the user decided it */
+
+    /* One that was saved and is now from a file; NULL: as after power-on. */
+    struct bare_machine *saved;
+    uint64_t generation;
 };
 
 /* Who is around a machine; all outlive it. */
@@ -34,6 +40,7 @@ struct bare_env {
     struct console *console;
     struct input *input; /* of the serial line; one from INPUT_NONE has none */
     bool strict_io;      /* an access that nothing answers ends the run */
+    enum bare_point point;
 };
 
 struct bare {
@@ -48,6 +55,7 @@ struct bare {
     bool warm;                      /* may be restored after its guest ran */
     bool usable;                    /* false from a failed restore on */
     bool ran;
+    bool at_point;
 
     struct unknown_access holes[UNKNOWN_MAX - BUS_UNKNOWN_MAX]; /* accesses of what is no memory, by page */
     unsigned holes_n;
@@ -65,6 +73,15 @@ struct bare {
 int bare_open(struct bare *b, int kvm_fd, const struct bare_state *s, const struct bare_env *env, bool warm,
               struct err *e);
 void bare_close(struct bare *b);
+
+/*
+ * What a saved guest starts from. `s` outlives *out, whose RAM is its
+ * file's: nothing is to be closed. STATUS_IMAGE when what nobody looked into yet is wrong.
+ */
+int bare_from_snapshot(const struct snapshot *s, struct bare_state *out, struct err *e);
+
+/* Save a warm machine whose run ended at its point, as snapfile_write does. */
+int bare_save(struct bare *b, const char *path, struct err *e);
 
 /* Put memory, devices, chips and CPU into the state. A failure half-way leaves the machine unusable. */
 int bare_restore(struct bare *b, struct err *e);

@@ -5,11 +5,9 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "boot/mptable.h"
 #include "hv/bare.h"
-#include "hv/expect.h"
 
 #define FILE_LEN_MAX ((uint64_t)BARE_RAM_MAX)
 
@@ -121,8 +119,7 @@ static int place(const struct options *o, const struct load *l, const struct ext
     return 0;
 }
 
-/* The state a kernel starts in; the caller closes its RAM. */
-static int load_state(const struct options *o, const struct load *l, struct bare_state *out, struct err *e)
+int bare_load_state(const struct options *o, const struct load *l, struct bare_state *out, struct err *e)
 {
     struct extras *x = calloc(1, sizeof(*x));
     int result = -1;
@@ -135,7 +132,7 @@ static int load_state(const struct options *o, const struct load *l, struct bare
     return result;
 }
 
-/* --- the commands --------------------------------------------------------------------------------- */
+/* --- inspect ------------------------------------------------------------------------------------- */
 
 static void describe(const struct options *o, const struct bare_state *s, struct text *out)
 {
@@ -175,7 +172,7 @@ int bare_inspect(const struct options *o, const struct load *l, struct text *out
 {
     struct bare_state s = {.ram = PRISTINE_CLOSED};
 
-    if (load_state(o, l, &s, e) != 0)
+    if (bare_load_state(o, l, &s, e) != 0)
         return -1;
     if (o->json)
         describe_json(o, &s, out);
@@ -183,69 +180,4 @@ int bare_inspect(const struct options *o, const struct load *l, struct text *out
         describe(o, &s, out);
     pristine_close(&s.ram);
     return 0;
-}
-
-/* All that a run needs, opened in this order and closed in the other one. */
-struct bare_session {
-    struct stop stop;
-    struct console console;
-    struct expect expect;
-    struct input input;
-    struct bare bare;
-};
-
-static int run_in(struct bare_session *s, const struct options *o, int kvm_fd, const struct bare_state *state,
-                  struct outcome *out, struct err *e)
-{
-    const struct bare_env env = {
-        .stop = &s->stop, .console = &s->console, .input = &s->input, .strict_io = o->strict_io};
-    struct outcome oc;
-    int result = -1;
-
-    if (bare_open(&s->bare, kvm_fd, state, &env, false, e) != 0)
-        return -1;
-    oc = bare_outcome(&s->bare);
-    if (bare_restore(&s->bare, e) == 0)
-        result = bare_run(&s->bare, o->timeout_ns, &oc, e);
-    bare_close(&s->bare);
-    if (result == 0) {
-        expect_judge(&s->expect, &oc);
-        *out = oc;
-    }
-    return result;
-}
-
-static int run_state(const struct options *o, const struct bare_state *state, struct outcome *out,
-                     struct err *e)
-{
-    struct bare_session s = {.expect = o->expect, .input = INPUT_NONE};
-    int kvm_fd, result;
-
-    if (kvm_open(&kvm_fd, e) != 0)
-        return -1;
-    if (stop_open(&s.stop, e) != 0) {
-        close(kvm_fd);
-        return -1;
-    }
-    console_init(&s.console, o->console_fd, &s.stop);
-    s.console.expect = &s.expect;
-    if (o->input)
-        input_open(&s.input, STDIN_FILENO);
-    result = run_in(&s, o, kvm_fd, state, out, e);
-    input_close(&s.input);
-    stop_close(&s.stop);
-    close(kvm_fd);
-    return result;
-}
-
-int bare_run_image(const struct options *o, const struct load *l, struct outcome *out, struct err *e)
-{
-    struct bare_state state = {.ram = PRISTINE_CLOSED};
-    int result;
-
-    if (load_state(o, l, &state, e) != 0)
-        return -1;
-    result = run_state(o, &state, out, e);
-    pristine_close(&state.ram);
-    return result;
 }

@@ -5,6 +5,8 @@
 #include <stdbool.h>
 
 #include "boot/bare.h"
+#include "boot/snapshot.h"
+#include "hv/bare.h"
 #include "hv/file.h"
 #include "hv/load.h"
 #include "hv/options.h"
@@ -18,7 +20,16 @@ bool bare_choose(const struct options *o, const struct file *image, enum bare_fo
 /* What would be run: format, first registers, what lies where in RAM; with o->json as JSON. Needs no KVM. */
 int bare_inspect(const struct options *o, const struct load *l, struct text *out, struct err *e);
 
-/* Run it, with its output going to o->console_fd. 0 when *out tells how it went. */
+/* The state it starts in; the caller closes its RAM. */
+int bare_load_state(const struct options *o, const struct load *l, struct bare_state *out, struct err *e);
+
+/*
+ * Run it, its output going to o->console_fd; run it up to o->point and save it
+ * there to o->output; go on with a saved one, o->repeat times in one machine
+ * and as long as it ends with 0. 0 when *out tells how it went.
+ */
 int bare_run_image(const struct options *o, const struct load *l, struct outcome *out, struct err *e);
+int bare_save_image(const struct options *o, const struct load *l, struct outcome *out, struct err *e);
+int bare_run_saved(const struct options *o, const struct snapshot *s, struct outcome *out, struct err *e);
 
 #endif

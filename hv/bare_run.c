@@ -15,7 +15,16 @@ struct bare_run {
     struct runner runner;
     struct outcome *out;
     struct exit last;
+
+    /* Found asleep so often in a row, and how many exits there had been by then. */
+    unsigned asleep_n;
+    uint64_t asleep_exits;
 };
+
+/* Times 10 ms: shorter pauses are a kernel's own, between two of its ticks or while it waits for a device. */
+#define ASLEEP_MAX 10
+/* Exits until an instruction that accesses devices is finished: KVM does no more of a string than 1,024 at once. */
+#define FINISH_MAX 16384
 
 static bool fetch_code(void *ctx, const struct cpu_sregs *s, struct gva at, uint8_t *code, size_t n)
 {
@@ -50,7 +59,19 @@ static int end_reset(struct bare_run *r)
 /* A HLT that KVM leaves to us: there is no interrupt controller, so nothing can wake the guest. */
 static int end_halted(struct bare_run *r)
 {
-    return end_with(r, 0);
+    r->b->at_point = r->b->env.point == POINT_HALT;
+    return r->b->at_point ? 1 : end_with(r, 0);
+}
+
+/* With interrupt controllers KVM keeps it asleep, and does not tell. */
+static void look_for_sleep(struct bare_run *r)
+{
+    bool sleeps = r->out->exits_n == r->asleep_exits && machine_sleeps(&r->b->machine);
+
+    r->asleep_exits = r->out->exits_n;
+    r->asleep_n = sleeps ? r->asleep_n + 1 : 0;
+    if (r->asleep_n == ASLEEP_MAX)
+        r->b->at_point = true;
 }
 
 /* --- accesses --------------------------------------------------------------------------------------- */
@@ -78,8 +99,8 @@ static int take_event(struct bare_run *r, enum bus_event event)
     case BUS_END: return end_with(r, r->b->bus.status);
     case BUS_POWER_OFF: return end_with(r, 0);
     case BUS_RESET: return end_reset(r);
-    case BUS_SNAPSHOT: /* nobody asked for one */
-    case BUS_PAUSE:    /* nobody would resume it */
+    case BUS_SNAPSHOT: r->b->at_point = r->b->env.point == POINT_PORT; break;
+    case BUS_PAUSE: /* nobody would resume it */
     case BUS_NONE: break;
     }
     return 1;
@@ -174,6 +195,8 @@ static int look(struct bare_run *r, struct err *e)
     if (stop_timer_due(b->env.stop)) {
         input_tick(b->env.input);
         pump_input(b);
+        if (b->env.point == POINT_HALT)
+            look_for_sleep(r);
     }
     return console_flush(b->env.console, e) < 0 ? -1 : 1;
 }
@@ -204,30 +227,79 @@ static int take_exit(struct bare_run *r, const struct exit *x, struct err *e)
     return ending_faulted(&r->runner, x, r->out, e);
 }
 
-static int loop(struct bare_run *r, struct err *e)
+/* Run up to the next exit and see to it. *interrupted: there was none. */
+static int step(struct bare_run *r, bool *interrupted, struct err *e)
 {
-    struct bare *b = r->b;
     struct exit x;
     int on;
 
+    if (machine_run(&r->b->machine, &x, e) != 0)
+        return -1;
+    *interrupted = x.kind == EXIT_INTERRUPTED;
+    if (!*interrupted) {
+        r->out->exits_n++;
+        r->last = x;
+    }
+    on = take_exit(r, &x, e);
+    if (!r->b->failed)
+        return on;
+    *e = r->b->why;
+    return -1;
+}
+
+static int end_expected(struct bare_run *r)
+{
+    r->out->reason = REASON_EXPECTED;
+    r->out->status = STATUS_OK;
+    return 0;
+}
+
+/*
+ * The guest is where it is to be saved, but the instruction that led there is
+ * under way: KVM commits an IN, an OUT or an access to a hole, and counts the
+ * instruction pointer up, in the next run. One that is told to end at once
+ * does that and nothing else, but for a string instruction, of which it may
+ * want another piece.
+ */
+static int finish(struct bare_run *r, struct err *e)
+{
+    bool interrupted;
+    unsigned i;
+    int on;
+
+    for (i = 0; i < FINISH_MAX; i++) {
+        machine_kick(&r->b->machine);
+        on = step(r, &interrupted, e);
+        if (on == 1 && interrupted)
+            return end_expected(r);
+        if (on != 1) {
+            r->b->at_point = false;
+            return on;
+        }
+    }
+    return err_set(e, STATUS_HOST, "kvm: an instruction of the guest cannot be finished (%u exits)", i);
+}
+
+static int loop(struct bare_run *r, struct err *e)
+{
+    struct bare *b = r->b;
+    const struct bare_env *v = &b->env;
+    bool interrupted;
+    int on;
+
     do {
-        if (machine_run(&b->machine, &x, e) != 0)
-            return -1;
-        if (x.kind != EXIT_INTERRUPTED) {
-            r->out->exits_n++;
-            r->last = x;
+        on = step(r, &interrupted, e);
+        if (on >= 0 && v->console->expect != NULL && expect_is_decided(v->console->expect)) {
+            if (v->point != POINT_TEXT)
+                return end_expected(r);
+            b->at_point = on == 1;
         }
-        on = take_exit(r, &x, e);
-        if (b->failed) {
-            *e = b->why;
-            return -1;
-        }
-        if (b->env.console->expect != NULL && expect_is_decided(b->env.console->expect) && on >= 0) {
-            r->out->reason = REASON_EXPECTED;
-            r->out->status = STATUS_OK;
-            return 0;
-        }
-    } while (on == 1);
+        if (v->point == POINT_SIGNAL && v->stop->asked != 0)
+            b->at_point = on == 1;
+    } while (on == 1 && !b->at_point);
+    if (on == 1)
+        return finish(r, e);
+    b->at_point = false;
     return on;
 }
 
@@ -272,9 +344,10 @@ int bare_run(struct bare *b, uint64_t limit_ns, struct outcome *out, struct err 
 
     assert(b->usable);
     b->ran = true;
+    b->at_point = false;
     stop_watch(b->env.stop, &b->machine);
     stop_arm(b->env.stop, limit_ns);
-    if (b->env.input->fd >= 0)
+    if (b->env.input->fd >= 0 || b->env.point == POINT_HALT)
         stop_set_timer(b->env.stop, INPUT_PERIOD_NS);
     result = loop(&r, e);
     stop_set_timer(b->env.stop, 0);

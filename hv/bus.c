@@ -1,6 +1,8 @@
 /* Which device answers at which port. See bus.h. */
 #include "hv/bus.h"
 
+#include <inttypes.h>
+#include <stddef.h>
 #include <string.h>
 
 #include "mem/assert.h"
@@ -30,6 +32,57 @@ void bus_init(struct bus *b, const struct bus_host *host, bool microvm, uint64_t
     dev_cmos_init(&b->cmos, ram_len);
     dev_kbc_init(&b->kbc);
     dev_pci_init(&b->pci);
+}
+
+/* --- saved and loaded ---------------------------------------------------------------------------- */
+
+static const uint8_t dev_pci_max[sizeof(struct dev_pci)] = {0xff};
+
+static const struct {
+    const char *name;
+    size_t off, len;
+    const uint8_t *max; /* of each byte */
+} devices[] = {
+    {"serial line", offsetof(struct bus, uart), sizeof(struct dev_uart), dev_uart_max},
+    {"CMOS", offsetof(struct bus, cmos), sizeof(struct dev_cmos), dev_cmos_max},
+    {"keyboard controller", offsetof(struct bus, kbc), sizeof(struct dev_kbc), dev_kbc_max},
+    {"PCI", offsetof(struct bus, pci), sizeof(struct dev_pci), dev_pci_max},
+};
+
+#define DEVICES_N (sizeof(devices) / sizeof(devices[0]))
+
+void bus_save(const struct bus *b, uint8_t out[BUS_STATE_LEN])
+{
+    unsigned i;
+
+    for (i = 0; i < DEVICES_N; out += devices[i++].len)
+        memcpy(out, (const uint8_t *)b + devices[i].off, devices[i].len);
+}
+
+int bus_load(struct bus *b, const uint8_t *in, uint64_t len, struct err *e)
+{
+    unsigned i;
+    size_t j;
+
+    if (len != BUS_STATE_LEN)
+        return err_set(e, STATUS_IMAGE, "section DEVICES: wrong length (%" PRIu64 ", %zu)", len,
+                       BUS_STATE_LEN);
+    for (i = 0; i < DEVICES_N; in += devices[i++].len) {
+        for (j = 0; j < devices[i].len; j++)
+            if (in[j] > devices[i].max[j])
+                return err_set(e, STATUS_IMAGE, "section DEVICES: %s: byte %zu is too large (%u, at most %u)",
+                               devices[i].name, j, in[j], devices[i].max[j]);
+        memcpy((uint8_t *)b + devices[i].off, in, devices[i].len);
+    }
+    if (!dev_uart_is_sane(&b->uart))
+        return err_set(e, STATUS_IMAGE, "section DEVICES: serial line: more than its buffer holds (%u)",
+                       b->uart.rx_n);
+    return 0;
+}
+
+void bus_resume(struct bus *b)
+{
+    dev_uart_resume(&b->uart, &b->host);
 }
 
 static uint32_t all_ones(unsigned width)
@@ -157,6 +210,10 @@ static bool pc_write(struct bus *b, uint16_t port, unsigned width, uint32_t valu
 
     if (port == PORT_EXIT || port == PORT_EXIT_OLD) {
         *event = end_with(b, (value << 1 | 1) & 0xff);
+        return true;
+    }
+    if (port == PORT_POWER && width == 4 && value == (uint32_t)COMMAND_SNAPSHOT << 16) {
+        *event = BUS_SNAPSHOT;
         return true;
     }
     if (port == PORT_POWER || port == PORT_POWER_OLD) {

@@ -17,6 +17,7 @@
 #include "hv/dev_kbc.h"
 #include "hv/dev_pci.h"
 #include "hv/dev_uart.h"
+#include "mem/error.h"
 
 /* What an access asks of whoever runs the guest. */
 enum bus_event {
@@ -24,7 +25,7 @@ enum bus_event {
     BUS_END,       /* the guest ends with bus->status */
     BUS_POWER_OFF, /* the guest powers off: status 0 */
     BUS_RESET,     /* the guest asks for a reset */
-    BUS_SNAPSHOT,  /* the guest asks to be saved here (microvm) */
+    BUS_SNAPSHOT,  /* the guest asks to be saved here */
     BUS_PAUSE,     /* microvm's pause command */
 };
 
@@ -63,6 +64,22 @@ struct bus {
 
 /* Devices as after power-on; *host is copied. `ram_len`, for the CMOS: RAM from 0 up to the hole below 4 GiB. */
 void bus_init(struct bus *b, const struct bus_host *host, bool microvm, uint64_t ram_len);
+
+/*
+ * The devices as bytes: UART, CMOS, keyboard controller, PCI, each its struct.
+ * What they count for a report is none of it.
+ */
+#define BUS_STATE_LEN \
+    (sizeof(struct dev_uart) + sizeof(struct dev_cmos) + sizeof(struct dev_kbc) + sizeof(struct dev_pci))
+void bus_save(const struct bus *b, uint8_t out[BUS_STATE_LEN]);
+
+/*
+ * Put devices that were just initialised into a saved state, from a file that
+ * nobody trusts: STATUS_IMAGE names the device, and *b is spoilt. Then, when
+ * the interrupt controllers are as they were saved too, bus_resume.
+ */
+int bus_load(struct bus *b, const uint8_t *in, uint64_t len, struct err *e);
+void bus_resume(struct bus *b);
 
 /* One access of 1, 2 or 4 bytes; of a string instruction, each by itself. */
 enum bus_event bus_write(struct bus *b, uint16_t port, unsigned width, uint32_t value);

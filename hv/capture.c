@@ -184,7 +184,7 @@ int capture_make(struct vm *vm, struct snapshot *out, struct err *e)
 
     if (!vm->ready)
         return err_set(e, STATUS_IMAGE, "snapshot: the guest is not between calls");
-    if (state_capture(&vm->machine, &s, e) != 0)
+    if (state_capture(&vm->machine, NULL, &s, e) != 0)
         return -1;
     if ((paged ? capture_paged(vm, &s, e) : capture_identity(vm, &s, e)) != 0) {
         snapshot_free(&s);

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "boot/x86.h"
+#include "hv/bare.h"
 #include "hv/snapfile.h"
 #include "mem/gmem.h"
 #include "mem/num.h"
@@ -160,6 +161,7 @@ static void add_roots(const struct options *o, const struct snapshot *s, const s
 static void add_head(const struct options *o, const struct snapshot *s, const struct snapfile_info *info,
                      struct text *out)
 {
+    const char *kind = s->bare != NULL ? bare_format_name(s->bare->start.format) : s->kind->name;
     unsigned i;
 
     if (o->json) {
@@ -167,20 +169,28 @@ static void add_head(const struct options *o, const struct snapshot *s, const st
         text_add_json(out, o->image, strlen(o->image));
         text_add(out,
                  ",\"format\":%" PRIu32 ",\"kind\":\"%s\",\"generation\":%" PRIu64 ",\"created_ns\":%" PRIu64,
-                 info->format, s->kind->name, s->generation, info->created_ns);
+                 info->format, kind, s->generation, info->created_ns);
+        if (s->bare != NULL)
+            text_add(out, ",\"memory\":%" PRIu64 ",\"irqchip\":%s,\"at\":\"0x%" PRIx64 "\"", s->bare->ram_len,
+                     s->bare->start.irqchip ? "true" : "false", s->bare->start.regs.rip);
         text_add(out, ",\"producer\":");
         text_add_json(out, info->producer, strlen(info->producer));
         text_add(out, ",\"pages\":%" PRIu64 ",\"placed_pages\":%" PRIu64 ",\"verified\":%s,\"sections\":[",
                  s->memory.len / PAGE_LEN, s->placed.len / PAGE_LEN, o->verify ? "true" : "false");
     } else {
-        text_add(out, "%s: snapshot of an %s guest, generation %" PRIu64 ", format %" PRIu32 ", by %s%s\n",
-                 o->image, s->kind->name, s->generation, info->format, info->producer,
-                 info->other_cpu ? ", on another model of CPU" : "");
-        text_add(out,
-                 "takes calls at 0x%" PRIx64 ", stack 0x%" PRIx64 ", scratch %" PRIu64 "K, %" PRIu64
-                 " pages%s\n",
-                 s->dispatch, s->call_sp, s->plan.sizes.scratch_len >> 10, s->memory.len / PAGE_LEN,
-                 o->verify ? ", verified" : "");
+        text_add(out, "%s: snapshot of a%s%s guest, generation %" PRIu64 ", format %" PRIu32 ", by %s%s\n",
+                 o->image, s->bare != NULL ? " bare " : "n ", kind, s->generation, info->format,
+                 info->producer, info->other_cpu ? ", on another model of CPU" : "");
+        if (s->bare != NULL)
+            text_add(out, "goes on at 0x%08" PRIx64 ", %" PRIu64 "K of RAM, interrupt controllers %s%s\n",
+                     s->bare->start.regs.rip, s->bare->ram_len >> 10, s->bare->start.irqchip ? "on" : "off",
+                     o->verify ? ", verified" : "");
+        else
+            text_add(out,
+                     "takes calls at 0x%" PRIx64 ", stack 0x%" PRIx64 ", scratch %" PRIu64 "K, %" PRIu64
+                     " pages%s\n",
+                     s->dispatch, s->call_sp, s->plan.sizes.scratch_len >> 10, s->memory.len / PAGE_LEN,
+                     o->verify ? ", verified" : "");
     }
     for (i = 0; i < info->sections_n; i++) {
         const struct snapfile_section *x = &info->sections[i];
@@ -198,6 +208,7 @@ int inspect_snapshot(const struct options *o, struct text *out, struct err *e)
     struct snapfile_info info;
     struct mappings m = {.n = 0};
     struct gmem *mem = NULL;
+    struct bare_state machine;
     struct snapshot s;
     int result = -1;
 
@@ -212,13 +223,19 @@ int inspect_snapshot(const struct options *o, struct text *out, struct err *e)
         err_set_errno(e, STATUS_HOST, ENOMEM, "host memory: mappings");
         goto out;
     }
-    mem = make_memory(&s, e);
-    if (mem == NULL)
+    if (s.bare != NULL && bare_from_snapshot(&s, &machine, e) != 0) {
+        err_wrap(e, "%s", o->image);
         goto out;
+    }
+    if (s.bare == NULL) {
+        mem = make_memory(&s, e);
+        if (mem == NULL)
+            goto out;
+    }
     add_head(o, &s, &info, out);
     if (o->json)
         text_add(out, "],\"roots\":[");
-    if (s.kind->geom != NULL)
+    if (s.kind != NULL && s.kind->geom != NULL)
         add_roots(o, &s, mem, &m, out);
     if (o->json)
         text_add(out, "]}\n");

@@ -1,6 +1,7 @@
 /* vmm restore: a saved guest goes on, once or many times. */
 #include <inttypes.h>
 
+#include "hv/bare_load.h"
 #include "hv/cmd.h"
 #include "hv/copies.h"
 #include "hv/core.h"
@@ -20,7 +21,7 @@ static int run_rounds(const struct options *o, const struct snapshot *snap, stru
         return -1;
     if (o->repeat > 1)
         progress_begin("restore", o->repeat);
-    for (i = 0; i < o->repeat && result == 0 && (i == 0 || out->reason == REASON_ENDED); i++) {
+    for (i = 0; i < o->repeat && result == 0 && (i == 0 || out->status == STATUS_OK); i++) {
         /* The report has the last round's results. */
         calls->len = 0;
         result = session_start(&s, out, e);
@@ -63,11 +64,15 @@ int cmd_restore(const struct options *o, struct outcome *out, struct text *calls
     if (snapfile_read(o->image, o->verify, &snap, NULL, e) != 0)
         return -1;
     copies.child = o->copies == 1;
-    result = snapfile_guard(&snap, o->image, e);
+    result = options_check(
+        o, snap.bare != NULL,
+        snap.bare != NULL ? bare_format_name(snap.bare->start.format) : "one of the guest ABI", e);
+    if (result == 0)
+        result = snapfile_guard(&snap, o->image, e);
     if (result == 0 && !copies.child)
         result = copies_run(o->copies, o->jobs, &copies, e);
     if (result == 0 && copies.child)
-        result = run_rounds(o, &snap, out, calls, e);
+        result = snap.bare != NULL ? bare_run_saved(o, &snap, out, e) : run_rounds(o, &snap, out, calls, e);
     else if (result == 0)
         sum_up_copies(o, &copies, out);
     snapshot_free(&snap);

@@ -1,6 +1,7 @@
-/* vmm snapshot: image to file, after init and the calls. */
-#include "hv/cmd.h"
+/* vmm snapshot: image to file, after init and the calls, or where a bare kernel is told to be saved. */
+#include "hv/bare_load.h"
 #include "hv/capture.h"
+#include "hv/cmd.h"
 #include "hv/load.h"
 #include "hv/session.h"
 #include "hv/snapfile.h"
@@ -45,8 +46,7 @@ int cmd_snapshot(const struct options *o, struct outcome *out, struct text *call
     if (load_image(o, &l, e) != 0)
         return -1;
     if (l.bare)
-        err_set(e, STATUS_USAGE, "%s: a bare kernel cannot be saved (%s)", o->image,
-                bare_format_name(l.format));
+        result = bare_save_image(o, &l, out, e);
     else if (load_snapshot(o, &l, &snap, e) == 0) {
         result = run_and_save(o, &snap, out, calls, e);
         snapshot_free(&snap);

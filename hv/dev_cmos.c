@@ -1,6 +1,8 @@
 /* A clock that nobody can set, and 128 bytes. See dev_cmos.h. */
 #include "hv/dev_cmos.h"
 
+#include <stddef.h>
+
 #include "hv/bus.h"
 
 enum {
@@ -29,6 +31,11 @@ enum {
 #define NS_PER_S 1000000000u
 /* The update bit is up for 244 us before an update and the 1,984 us it takes; here all of it is before. */
 #define UPDATE_NS 2228000u
+
+const uint8_t dev_cmos_max[sizeof(struct dev_cmos)] = {
+    CMOS_LEN - 1,
+    [offsetof(struct dev_cmos, ram)... sizeof(struct dev_cmos) - 1] = 0xff,
+};
 
 static void store16(struct dev_cmos *c, unsigned index, uint64_t value)
 {

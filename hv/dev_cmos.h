@@ -20,6 +20,9 @@ struct dev_cmos {
 /* ram_len: the guest's RAM from address 0 up to the hole below 4 GiB, in bytes. */
 void dev_cmos_init(struct dev_cmos *c, uint64_t ram_len);
 
+/* The largest values of the bytes of a clock from a snapshot file; all is sane that keeps to them. */
+extern const uint8_t dev_cmos_max[sizeof(struct dev_cmos)];
+
 /* port is 0x70 or 0x71. */
 void dev_cmos_write(struct dev_cmos *c, uint16_t port, uint8_t value);
 uint8_t dev_cmos_read(const struct dev_cmos *c, const struct bus_host *host, uint16_t port);

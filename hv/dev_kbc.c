@@ -23,6 +23,8 @@ enum {
     PORT_B_TOGGLES = 0x30, /* memory refresh, and the output of the PIT's channel 2 */
 };
 
+const uint8_t dev_kbc_max[sizeof(struct dev_kbc)] = {1, STALE_N, PORT_B_WRITABLE | PORT_B_TOGGLES};
+
 void dev_kbc_init(struct dev_kbc *k)
 {
     *k = (struct dev_kbc){.stale = STALE_N};

@@ -17,6 +17,9 @@ struct dev_kbc {
 
 void dev_kbc_init(struct dev_kbc *k);
 
+/* The largest values of the bytes of one from a snapshot file; all is sane that keeps to them. */
+extern const uint8_t dev_kbc_max[sizeof(struct dev_kbc)];
+
 /* port is 0x60, 0x61, 0x64 or 0x92. True: the guest asks for a reset. */
 bool dev_kbc_write(struct dev_kbc *k, uint16_t port, uint8_t value);
 uint8_t dev_kbc_read(struct dev_kbc *k, uint16_t port);

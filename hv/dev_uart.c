@@ -1,6 +1,8 @@
 /* A 16550A whose wire is infinitely fast towards the host. See dev_uart.h. */
 #include "hv/dev_uart.h"
 
+#include <stddef.h>
+
 #include "hv/bus.h"
 #include "mem/assert.h"
 
@@ -72,6 +74,41 @@ static void update_line(struct dev_uart *u, const struct bus_host *host)
     set_line(u, host, cause(u) != IIR_NONE && (u->mcr & (MCR_OUT2 | MCR_LOOP)) == MCR_OUT2);
 }
 
+#define MAX(member, max) [offsetof(struct dev_uart, member)] = (max)
+const uint8_t dev_uart_max[sizeof(struct dev_uart)] = {
+    MAX(ier, 0x0f),
+    MAX(fcr, 0xff),
+    MAX(lcr, 0xff),
+    MAX(mcr, 0x1f),
+    MAX(scr, 0xff),
+    MAX(thre, 1),
+    MAX(divisor, 0xff),
+    MAX(divisor[1], 0xff),
+    MAX(overrun, 2),
+    MAX(delta, 15),
+    MAX(irq, 1),
+    MAX(lsr_reads, 2),
+    MAX(rx_n, UART_FIFO_LEN),
+    MAX(rx_at, UART_FIFO_LEN - 1),
+    [offsetof(struct dev_uart, rx)... offsetof(struct dev_uart, rx) + UART_FIFO_LEN - 1] = 0xff,
+};
+
+static unsigned capacity(const struct dev_uart *u)
+{
+    return u->fcr & FCR_ENABLE ? UART_FIFO_LEN : 1;
+}
+
+bool dev_uart_is_sane(const struct dev_uart *u)
+{
+    return u->rx_n <= capacity(u) && u->overrun != 1;
+}
+
+void dev_uart_resume(struct dev_uart *u, const struct bus_host *host)
+{
+    u->irq = false;
+    update_line(u, host);
+}
+
 /* The MSR's upper half: in loopback the MCR's outputs, otherwise a modem that is ready. */
 static unsigned modem_lines(const struct dev_uart *u)
 {
@@ -104,7 +141,7 @@ static void set_fcr(struct dev_uart *u, uint8_t value)
 
 static void push(struct dev_uart *u, uint8_t byte)
 {
-    unsigned cap = u->fcr & FCR_ENABLE ? UART_FIFO_LEN : 1;
+    unsigned cap = capacity(u);
 
     if (u->rx_n < cap) {
         u->rx[(u->rx_at + u->rx_n++) % UART_FIFO_LEN] = byte;

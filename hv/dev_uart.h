@@ -35,6 +35,16 @@ struct dev_uart {
 
 void dev_uart_init(struct dev_uart *u);
 
+/*
+ * All members are single bytes, which is how they stand in a snapshot file: the
+ * largest values they may have there, and what holds between them.
+ */
+extern const uint8_t dev_uart_max[sizeof(struct dev_uart)];
+bool dev_uart_is_sane(const struct dev_uart *u);
+
+/* Tell the controllers, as they were saved with it, of the line as it is. */
+void dev_uart_resume(struct dev_uart *u, const struct bus_host *host);
+
 /* reg is 0..7. Output goes to host->emit, changes of the interrupt line to host->set_irq. */
 void dev_uart_write(struct dev_uart *u, const struct bus_host *host, unsigned reg, uint8_t value);
 uint8_t dev_uart_read(struct dev_uart *u, const struct bus_host *host, unsigned reg);

@@ -45,6 +45,7 @@ VCPU_PART(debugregs, KVM_GET_DEBUGREGS, KVM_SET_DEBUGREGS)
 VCPU_PART(events, KVM_GET_VCPU_EVENTS, KVM_SET_VCPU_EVENTS)
 VCPU_PART(mp_state, KVM_GET_MP_STATE, KVM_SET_MP_STATE)
 VCPU_PART(lapic, KVM_GET_LAPIC, KVM_SET_LAPIC)
+VCPU_PART(xsave, KVM_GET_XSAVE, KVM_SET_XSAVE)
 
 static int get_chip(struct machine *m, uint32_t id, void *out, struct err *e)
 {
@@ -85,17 +86,57 @@ static int set_pit(struct machine *m, const void *in, struct err *e)
     return call(m->vm_fd, KVM_SET_PIT2, unconst(in), "KVM_SET_PIT2", e);
 }
 
+/* Of kvmclock only the time: it goes on from there, however long the guest was away. */
+static int get_clock(struct machine *m, void *out, struct err *e)
+{
+    struct kvm_clock_data now;
+
+    if (call(m->vm_fd, KVM_GET_CLOCK, &now, "KVM_GET_CLOCK", e) != 0)
+        return -1;
+    memcpy(out, &now.clock, sizeof(now.clock));
+    return 0;
+}
+
+static int set_clock(struct machine *m, const void *in, struct err *e)
+{
+    struct kvm_clock_data then = {.flags = 0};
+
+    memcpy(&then.clock, in, sizeof(then.clock));
+    return call(m->vm_fd, KVM_SET_CLOCK, &then, "KVM_SET_CLOCK", e);
+}
+
+bool machine_sleeps(struct machine *m)
+{
+    struct kvm_mp_state state;
+    struct err ignored;
+
+    return get_mp_state(m, &state, &ignored) == 0 && state.mp_state == KVM_MP_STATE_HALTED;
+}
+
+bool kvm_part_is_sane(const struct kvm_part *p, const uint8_t *bytes)
+{
+    struct kvm_mp_state state;
+
+    /* Waiting for another processor's word, the only one would wait for ever. */
+    if (p->set != set_mp_state)
+        return true;
+    memcpy(&state, bytes, sizeof(state));
+    return state.mp_state == KVM_MP_STATE_RUNNABLE || state.mp_state == KVM_MP_STATE_HALTED;
+}
+
 const struct kvm_part kvm_parts[] = {
-    {"XCR0", sizeof(struct kvm_xcrs), PART_OF_ALL, get_xcrs, set_xcrs},
-    {"debug registers", sizeof(struct kvm_debugregs), PART_OF_ALL, get_debugregs, set_debugregs},
-    {"local APIC", sizeof(struct kvm_lapic_state), PART_OF_IRQCHIP, get_lapic, set_lapic},
-    {"master PIC", sizeof(struct kvm_irqchip), PART_OF_IRQCHIP, get_pic_master, set_chip},
-    {"slave PIC", sizeof(struct kvm_irqchip), PART_OF_IRQCHIP, get_pic_slave, set_chip},
-    {"IOAPIC", sizeof(struct kvm_irqchip), PART_OF_IRQCHIP, get_ioapic, set_chip},
-    {"PIT", sizeof(struct kvm_pit_state2), PART_OF_PIT, get_pit, set_pit},
-    {"pending events", sizeof(struct kvm_vcpu_events), PART_OF_ALL, get_events, set_events},
-    {"run state", sizeof(struct kvm_mp_state), PART_OF_ALL, get_mp_state, set_mp_state},
-    {NULL, 0, PART_OF_ALL, NULL, NULL},
+    {"XCR0", sizeof(struct kvm_xcrs), PART_OF_ALL, 1, false, get_xcrs, set_xcrs},
+    {"debug registers", sizeof(struct kvm_debugregs), PART_OF_ALL, 2, false, get_debugregs, set_debugregs},
+    {"x87, SSE and more", sizeof(struct kvm_xsave), PART_OF_SAVED, 3, false, get_xsave, set_xsave},
+    {"local APIC", sizeof(struct kvm_lapic_state), PART_OF_IRQCHIP, 4, false, get_lapic, set_lapic},
+    {"master PIC", sizeof(struct kvm_irqchip), PART_OF_IRQCHIP, 5, false, get_pic_master, set_chip},
+    {"slave PIC", sizeof(struct kvm_irqchip), PART_OF_IRQCHIP, 6, false, get_pic_slave, set_chip},
+    {"IOAPIC", sizeof(struct kvm_irqchip), PART_OF_IRQCHIP, 7, false, get_ioapic, set_chip},
+    {"PIT", sizeof(struct kvm_pit_state2), PART_OF_PIT, 8, false, get_pit, set_pit},
+    {"pending events", sizeof(struct kvm_vcpu_events), PART_OF_ALL, 9, true, get_events, set_events},
+    {"run state", sizeof(struct kvm_mp_state), PART_OF_ALL, 10, true, get_mp_state, set_mp_state},
+    {"kvmclock", sizeof(uint64_t), PART_OF_SAVED, 11, true, get_clock, set_clock},
+    {NULL, 0, PART_OF_ALL, 0, false, NULL, NULL},
 };
 
 /* KVM's form of a list of MSRs, NULL without memory. */

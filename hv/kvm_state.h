@@ -14,14 +14,16 @@
 #include "hv/kvm.h"
 #include "mem/error.h"
 
-/* Which machines have a part. */
-enum part_of { PART_OF_ALL, PART_OF_IRQCHIP, PART_OF_PIT };
+/* Which machines have a part; one of SAVED all have, and only a machine that was saved is given it back. */
+enum part_of { PART_OF_ALL, PART_OF_IRQCHIP, PART_OF_PIT, PART_OF_SAVED };
 
 /* One part. `get` and `set` move `len` bytes; both fail with STATUS_HOST and the ioctl's name. */
 struct kvm_part {
     const char *name;
     size_t len;
     enum part_of part_of;
+    uint32_t id; /* in snapshot files */
+    bool late;   /* to be set after the registers, which undo it */
     int (*get)(struct machine *m, void *out, struct err *e);
     int (*set)(struct machine *m, const void *in, struct err *e);
 };
@@ -34,6 +36,13 @@ extern const struct kvm_part kvm_parts[];
  * have now. *out is the caller's to free; *n at most KVM_MSRS_MAX.
  */
 #define KVM_MSRS_MAX 512
+
+/* Whether the vCPU is asleep in HLT, in a machine with irqchip, where KVM does not tell. */
+bool machine_sleeps(struct machine *m);
+
+/* Whether the bytes of a part that came from a file could leave the vCPU in a state that no guest gets it into. */
+bool kvm_part_is_sane(const struct kvm_part *p, const uint8_t *bytes);
+
 int kvm_list_msrs(int kvm_fd, struct machine *m, struct cpu_msr **out, unsigned *n, struct err *e);
 
 /* Read the MSRs whose indices are filled in; write them all. STATUS_IMAGE names the first that KVM refuses. */

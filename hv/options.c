@@ -234,6 +234,27 @@ static int set_expect_status(struct options *o, const char *v, struct err *e)
     return args_number("expect-status", v, 255, &o->expect.status, e);
 }
 
+static int set_at(struct options *o, const char *v, struct err *e)
+{
+    static const char *const words[] = {[POINT_NONE] = "", "text", "port", "signal", "halt", NULL};
+    int i = 0;
+
+    o->at = v;
+    if (strncmp(v, "text:", 5) == 0) {
+        o->at = words[POINT_TEXT];
+        if (v[5] == '\0')
+            return err_set(e, STATUS_USAGE, "--at: the text is empty");
+        o->point = POINT_TEXT;
+        return add_expect(o, v + 5, e);
+    }
+    if (strcmp(v, words[POINT_TEXT]) == 0 || *v == '\0')
+        v = "text without a text";
+    if (set_word("at", v, words, &i, e) != 0)
+        return -1;
+    o->point = (enum bare_point)i;
+    return 0;
+}
+
 static int set_memory(struct options *o, const char *v, struct err *e)
 {
     if (args_size("memory", v, &o->memory_len, e) != 0)
@@ -303,7 +324,8 @@ SET_FLAG(verbose)
 #define PLAN  (CMD_RUN | CMD_SNAPSHOT | CMD_INSPECT | ONLY_ABI)
 #define CALLS (CMD_RUN | CMD_SNAPSHOT | CMD_RESTORE | ONLY_ABI)
 #define RUNS  (CMD_RUN | CMD_SNAPSHOT | CMD_RESTORE | CMD_SERVE)
-#define BARE  (CMD_RUN | CMD_INSPECT | CMD_STANDALONE | ONLY_BARE)
+#define BARE  (CMD_RUN | CMD_SNAPSHOT | CMD_INSPECT | CMD_STANDALONE | ONLY_BARE)
+#define LIVE  (CMD_RUN | CMD_SNAPSHOT | CMD_RESTORE | CMD_STANDALONE)
 #define LOOKS (CMD_RUN | CMD_STANDALONE)
 
 const struct option_row option_rows[] = {
@@ -312,7 +334,9 @@ const struct option_row option_rows[] = {
     {"on-exit", CMD_PACK, "poweroff|reboot|halt|panic", "how the machine ends (default poweroff)", false,
      set_on_exit},
     {"group", CMD_BATCH, "NAME", "only the tests of this group", false, set_group},
-    {"format", CMD_RUN | CMD_INSPECT | CMD_STANDALONE, "FORMAT",
+    {"at", CMD_SNAPSHOT | ONLY_BARE, "text:TEXT|port|signal|halt", "where in its run to save a bare kernel",
+     false, set_at},
+    {"format", CMD_RUN | CMD_SNAPSHOT | CMD_INSPECT | CMD_STANDALONE, "FORMAT",
      "auto, abi, or a bare kernel: multiboot microvm pvh linux", false, set_format},
     {"call", CALLS, "NAME", "call a function of the guest; in order", true, add_call},
     {"arg", CALLS, "TYPE:VALUE", "an argument of the call before it", true, add_arg},
@@ -338,14 +362,14 @@ const struct option_row option_rows[] = {
     {"initrd", BARE, "FILE", "the kernel's initial RAM disk", false, set_initrd},
     {"module", BARE, "FILE[:ARGS]", "a multiboot or PVH module; in order", true, add_module},
     {"memory", BARE, "SIZE", "RAM of a bare kernel (default 128M)", false, set_memory},
-    {"stdin", LOOKS | ONLY_BARE, NULL, "standard input is the serial line's input", false, set_stdin},
-    {"strict-io", LOOKS | ONLY_BARE, NULL, "a port that nothing answers ends the guest", false,
-     set_strict_io},
-    {"expect", LOOKS, "TEXT", "end with 0 once the guest has said TEXT, else 123; in order", true,
-     add_expect},
-    {"expect-status", LOOKS, "N", "end with 0 if the guest ends with N, else 123", false, set_expect_status},
-    {"reject", LOOKS, "TEXT", "end with 123 once the guest says TEXT", true, add_reject},
-    {"console", LOOKS, "FILE|-", "where the guest's output goes (default -, standard output)", false,
+    {"stdin", LIVE | ONLY_BARE, NULL, "standard input is the serial line's input", false, set_stdin},
+    {"strict-io", LIVE | ONLY_BARE, NULL, "a port that nothing answers ends the guest", false, set_strict_io},
+    {"expect", LOOKS | CMD_RESTORE, "TEXT", "end with 0 once the guest has said TEXT, else 123; in order",
+     true, add_expect},
+    {"expect-status", LOOKS | CMD_RESTORE, "N", "end with 0 if the guest ends with N, else 123", false,
+     set_expect_status},
+    {"reject", LOOKS | CMD_RESTORE, "TEXT", "end with 123 once the guest says TEXT", true, add_reject},
+    {"console", LIVE, "FILE|-", "where the guest's output goes (default -, standard output)", false,
      set_console},
     {"log-level", RUNS | ONLY_ABI, "LEVEL", "log records to show: off error warn info debug trace", false,
      set_log_level},
@@ -355,7 +379,7 @@ const struct option_row option_rows[] = {
     {"report", (CALLS & ~ONLY_ABI) | CMD_BATCH | CMD_STANDALONE, "FILE|fd:N",
      "write one JSON object that says how it ended", false, set_report},
     {"dry-run", LOOKS, NULL, "only say what would be run", false, set_dry_run},
-    {"v", LOOKS, NULL, "say at the end which ports nothing answered", false, set_verbose},
+    {"v", LIVE, NULL, "say at the end which ports nothing answered", false, set_verbose},
     {"quiet", RUNS | CMD_BATCH | CMD_STANDALONE, NULL, "no messages of our own, only the guest's output",
      false, set_quiet},
     {"q", RUNS | CMD_STANDALONE, NULL, "the same", false, set_quiet},

@@ -11,6 +11,7 @@
 
 #include "boot/bare.h"
 #include "boot/guest.h"
+#include "hv/bare_point.h"
 #include "hv/expect.h"
 #include "hv/hostfn.h"
 #include "hv/pid1.h"
@@ -69,6 +70,8 @@ struct options {
     const char *abi_only, *bare_only; /* the first option given that only such guests take, NULL = none */
 
     /* Bare guests. */
+    const char *at;                        /* where to save it, as it was given, without the text */
+    enum bare_point point;                 /* the same; the text is the one that is expected */
     const char *append, *initrd;           /* NULL = none */
     const char *modules[BARE_MODULES_MAX]; /* FILE[:ARGS] */
     unsigned modules_n;

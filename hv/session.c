@@ -71,6 +71,7 @@ int session_start(struct session *s, struct outcome *out, struct err *e)
 {
     struct outcome o = run_outcome(&s->vm);
 
+    expect_reset(&s->expect);
     if (vm_restore(&s->vm, e) != 0 || counter_publish(&s->vm, s->o, e) != 0)
         return -1;
     if (!s->vm.ready) {

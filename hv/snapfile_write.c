@@ -88,6 +88,7 @@ static struct content *make_content(const struct snapshot *s, const char *path, 
         free(c);
         return NULL;
     }
+    snapshot_free(&ignored);
     return c;
 }
 

@@ -1,6 +1,7 @@
 /* The table of state. See state.h. */
 #include "hv/state.h"
 
+#include <cpuid.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -9,10 +10,18 @@
 #include "boot/msrs.h"
 #include "boot/x86.h"
 #include "hv/kvm_state.h"
+#include "mem/assert.h"
+#include "mem/bytes.h"
 #include "mem/num.h"
 
+#define MSR_TSC          0x10u
+#define FAR_TSC          ((uint64_t)1 << 48)
+#define TSS_BUSY         2u     /* of a type, SDM 3A, "TSS Descriptor" */
+#define RECORD_LEN       8      /* of a record's head */
 #define APIC_BASE_X2APIC 0x400u /* SDM 3A, "x2APIC State Transitions" */
 
+/* Room for all parts and the MSRs that guests change, which are a few dozen. */
+_Static_assert(sizeof(struct cpu_msr) == 16, "an MSR in a file is 16 bytes");
 _Static_assert(GUEST_MSRS_N <= KVM_FILTER_MAX, "the filter holds them all");
 
 /* What KVM refuses is the fault of the file that it came from; other values are vmm's own. */
@@ -26,10 +35,89 @@ static int blame(bool from_file, struct err *e)
     return -1;
 }
 
+/* --- the bytes of a bare kernel's state: records ----------------------------------------------------- */
+
+#define MSRS_ID 0 /* of the last record */
+
+/* A bare kernel's machine that ran; NULL for everything else. */
+static const struct bare_machine *saved_machine(const struct snapshot *s)
+{
+    return s->bare != NULL && s->bare->state_len != 0 ? s->bare : NULL;
+}
+
+static bool is_saved(const struct kvm_part *p, const struct bare_machine *m)
+{
+    return p->part_of == PART_OF_SAVED || p->part_of <= (m->start.irqchip ? PART_OF_PIT : PART_OF_ALL);
+}
+
+static uint64_t padded(uint64_t len)
+{
+    return (len + 7) & ~(uint64_t)7;
+}
+
+/* A new record behind the others, `len` bytes of zeros. */
+static uint8_t *add_record(struct bare_machine *m, uint32_t id, uint64_t len)
+{
+    uint8_t *at = m->state + m->state_len;
+
+    assert(RECORD_LEN + padded(len) <= sizeof(m->state) - m->state_len);
+    store_le32(at, id);
+    store_le32(at + 4, (uint32_t)len);
+    m->state_len += RECORD_LEN + padded(len);
+    return at + RECORD_LEN;
+}
+
+/* The record of that number; its bytes. The state has been checked. */
+static const uint8_t *find_record(const struct bare_machine *m, uint32_t id, uint32_t *len)
+{
+    const uint8_t *at = m->state;
+
+    while (load_le32(at) != id)
+        at += RECORD_LEN + padded(load_le32(at + 4));
+    *len = load_le32(at + 4);
+    return at + RECORD_LEN;
+}
+
+static int check_record(const struct bare_machine *m, uint64_t *at, const char *name, uint32_t id,
+                        const uint64_t *len, struct err *e)
+{
+    const uint8_t *r = m->state + *at;
+    uint64_t rest = m->state_len - *at, is;
+
+    if (rest < RECORD_LEN || load_le32(r) != id)
+        return err_set(e, STATUS_IMAGE, "section STATE: there is no %s where it should be (0x%" PRIx64 ")",
+                       name, *at);
+    is = load_le32(r + 4);
+    if (padded(is) > rest - RECORD_LEN || (len != NULL && is != *len) ||
+        (len == NULL && (is % sizeof(struct cpu_msr) != 0 || padded(is) != rest - RECORD_LEN)))
+        return err_set(e, STATUS_IMAGE, "section STATE: %s of a wrong length (%" PRIu64 ")", name, is);
+    *at += RECORD_LEN + padded(is);
+    return 0;
+}
+
+int state_check(const struct bare_machine *m, struct err *e)
+{
+    const struct kvm_part *p;
+    uint64_t at = 0;
+
+    for (p = kvm_parts; p->name != NULL; p++) {
+        uint64_t len = p->len;
+
+        if (!is_saved(p, m))
+            continue;
+        if (check_record(m, &at, p->name, p->id, &len, e) != 0)
+            return -1;
+        if (!kvm_part_is_sane(p, m->state + at - padded(len)))
+            return err_set(e, STATUS_IMAGE, "section STATE: %s cannot be a guest's", p->name);
+    }
+    return check_record(m, &at, "list of MSRs", MSRS_ID, NULL, e);
+}
+
 /* --- system registers: captured --------------------------------------------------------------------- */
 
-static int capture_sregs(struct machine *m, struct snapshot *s, struct err *e)
+static int capture_sregs(struct machine *m, const struct state_baseline *b, struct snapshot *s, struct err *e)
 {
+    (void)b;
     if (machine_get_sregs(m, &s->sregs, e) != 0)
         return -1;
     if ((s->sregs.apic_base & APIC_BASE_X2APIC) != 0)
@@ -39,29 +127,73 @@ static int capture_sregs(struct machine *m, struct snapshot *s, struct err *e)
 }
 
 /*
+ * KVM on AMD shows TR as busy whatever the CPU has, which is: not busy (its svm_get_segment says so).
+ * QEMU's emulated AMD CPU gives up when it gets one back that is.
+ */
+static void fix_task_register(struct cpu_segment *tr)
+{
+    static int is_amd = -1; /* asking the CPU is slow in a virtual machine: once */
+    unsigned a, b, c, d;
+
+    if (is_amd < 0) {
+        __cpuid(0, a, b, c, d);
+        is_amd = c == signature_AMD_ecx;
+    }
+    if (is_amd != 0 && tr->present)
+        tr->type &= (uint8_t)~TSS_BUSY;
+}
+
+/*
  * KVM flushes translations when CR3 changes, and after a restore it usually
  * has the value it had before: pass through another one.
  */
 static int restore_sregs(struct machine *m, const struct snapshot *s, const struct state_baseline *b,
                          struct err *e)
 {
-    struct cpu_sregs other = s->sregs;
+    struct cpu_sregs other = s->sregs, wanted = s->sregs;
 
+    if (saved_machine(s) != NULL)
+        fix_task_register(&wanted.tr);
     if (b != NULL && (other.cr0 & CR0_PG) != 0) {
         other.cr3 ^= PAGE_LEN;
         if (machine_set_sregs(m, &other, e) != 0)
             return blame(s->from_file, e);
     }
-    return machine_set_sregs(m, &s->sregs, e) == 0 ? 0 : blame(s->from_file, e);
+    return machine_set_sregs(m, &wanted, e) == 0 ? 0 : blame(s->from_file, e);
 }
 
 /* --- MSRs: the guest's are captured, all others reset --------------------------------------------------- */
 
-static int capture_msrs(struct machine *m, struct snapshot *s, struct err *e)
+/* Of a bare kernel those that are not as in a new machine, and the TSC, which never is: it comes first. */
+static void capture_all_msrs(struct machine *m, const struct state_baseline *b, struct bare_machine *out)
+{
+    struct err refused;
+    unsigned i, pass, n = 0;
+    uint8_t *at = add_record(out, MSRS_ID, 0);
+
+    for (pass = 0; pass < 2; pass++) {
+        for (i = 0; i < b->msrs_n; i++) {
+            struct cpu_msr now = {.index = b->msrs[i].index};
+
+            if ((now.index == MSR_TSC) != (pass == 0) || machine_get_msrs(m, &now, 1, &refused) != 0 ||
+                (now.value == b->msrs[i].value && pass != 0))
+                continue;
+            memcpy(at + n++ * sizeof(now), &now, sizeof(now));
+        }
+    }
+    store_le32(at - 4, n * (uint32_t)sizeof(struct cpu_msr));
+    out->state_len += n * sizeof(struct cpu_msr);
+}
+
+static int capture_msrs(struct machine *m, const struct state_baseline *b, struct snapshot *s, struct err *e)
 {
     struct err refused;
     unsigned i, n = 0;
 
+    if (s->bare != NULL) {
+        capture_all_msrs(m, b, s->bare);
+        return 0;
+    }
     for (i = 0; i < GUEST_MSRS_N; i++) {
         struct cpu_msr msr = {.index = guest_msrs[i]};
 
@@ -74,6 +206,27 @@ static int capture_msrs(struct machine *m, struct snapshot *s, struct err *e)
     return 0;
 }
 
+/*
+ * A TSC written within a second of what it would be anyway KVM takes for an attempt to synchronise it with
+ * other CPUs, and keeps it going: back, in a machine that is younger than the guest. So write one far away first.
+ */
+static int restore_all_msrs(struct machine *m, const struct bare_machine *from, struct err *e)
+{
+    const uint8_t *msrs;
+    struct cpu_msr tsc;
+    uint32_t len;
+
+    msrs = find_record(from, MSRS_ID, &len);
+    if (len == 0)
+        return 0;
+    memcpy(&tsc, msrs, sizeof(tsc));
+    tsc.value ^= FAR_TSC;
+    if ((tsc.index == MSR_TSC && machine_set_msrs(m, &tsc, 1, e) != 0) ||
+        machine_set_msrs(m, (const struct cpu_msr *)(const void *)msrs, len / sizeof(tsc), e) != 0)
+        return blame(true, e);
+    return 0;
+}
+
 static int restore_msrs(struct machine *m, const struct snapshot *s, const struct state_baseline *b,
                         struct err *e)
 {
@@ -81,66 +234,112 @@ static int restore_msrs(struct machine *m, const struct snapshot *s, const struc
         return blame(false, e);
     if (s->msrs_n != 0 && machine_set_msrs(m, s->msrs, s->msrs_n, e) != 0)
         return blame(s->from_file, e);
-    return 0;
+    return saved_machine(s) != NULL ? restore_all_msrs(m, saved_machine(s), e) : 0;
 }
 
-/* --- everything else: reset --------------------------------------------------------------------------------- */
+/* --- general registers: a bare kernel's -------------------------------------------------------------- */
+
+static int capture_regs(struct machine *m, const struct state_baseline *b, struct snapshot *s, struct err *e)
+{
+    (void)b;
+    return s->bare != NULL ? machine_get_regs(m, &s->bare->start.regs, e) : 0;
+}
+
+static int restore_regs(struct machine *m, const struct snapshot *s, const struct state_baseline *b,
+                        struct err *e)
+{
+    (void)b;
+    return s->bare != NULL ? machine_set_regs(m, &s->bare->start.regs, e) : 0;
+}
+
+/* --- everything else: captured of a bare kernel, else reset ------------------------------------------ */
+
+static int capture_parts(struct machine *m, const struct state_baseline *b, struct snapshot *s, struct err *e)
+{
+    const struct kvm_part *p;
+
+    (void)b;
+    for (p = kvm_parts; s->bare != NULL && p->name != NULL; p++)
+        if (is_saved(p, s->bare) && p->get(m, add_record(s->bare, p->id, p->len), e) != 0)
+            return -1;
+    return 0;
+}
 
 /*
  * A run that was ended in the middle of things leaves a vCPU asleep in HLT,
  * which would sleep on in the next; an interrupt half delivered; or one in
  * service, behind which no other is let through.
  */
-static int reset_parts(struct machine *m, const struct state_baseline *b, struct err *e)
+static int restore_some(struct machine *m, const struct snapshot *s, const struct state_baseline *b,
+                        bool late, struct err *e)
 {
+    const struct bare_machine *saved = saved_machine(s);
     unsigned i;
 
-    if (b == NULL)
-        return 0;
-    for (i = 0; kvm_parts[i].name != NULL; i++)
-        if (b->parts[i] != NULL && kvm_parts[i].set(m, b->parts[i], e) != 0)
+    for (i = 0; kvm_parts[i].name != NULL; i++) {
+        const struct kvm_part *p = &kvm_parts[i];
+        const uint8_t *from = b != NULL ? b->parts[i] : NULL;
+        uint32_t len;
+
+        if (p->late != late)
+            continue;
+        if (saved != NULL && is_saved(p, saved))
+            from = find_record(saved, p->id, &len);
+        if (from == NULL || p->set(m, from, e) == 0)
+            continue;
+        if (saved == NULL)
             return -1;
+        e->status = STATUS_IMAGE;
+        return err_wrap(e, "snapshot: %s", p->name);
+    }
     return 0;
 }
 
 static int restore_parts(struct machine *m, const struct snapshot *s, const struct state_baseline *b,
                          struct err *e)
 {
-    (void)s;
-    return reset_parts(m, b, e);
+    return restore_some(m, s, b, false, e);
 }
 
-/* x87 and SSE as the ABI has them at entry, whatever KVM makes a new vCPU with. */
+static int restore_late(struct machine *m, const struct snapshot *s, const struct state_baseline *b,
+                        struct err *e)
+{
+    return restore_some(m, s, b, true, e);
+}
+
+/* x87 and SSE as the ABI has them at entry, whatever KVM makes a new vCPU with; a saved machine's are a part. */
 static int restore_fpu(struct machine *m, const struct snapshot *s, const struct state_baseline *b,
                        struct err *e)
 {
-    (void)s;
     (void)b;
-    return machine_reset_fpu(m, e);
+    return saved_machine(s) == NULL ? machine_reset_fpu(m, e) : 0;
 }
 
-/* In the order of a restore. `capture` NULL: not part of a snapshot, reset in every memory model. */
+/* In the order of a restore. `capture` NULL: not part of a snapshot, or part of what another row captures. */
 static const struct {
     const char *name;
-    int (*capture)(struct machine *m, struct snapshot *s, struct err *e);
+    int (*capture)(struct machine *m, const struct state_baseline *b, struct snapshot *s, struct err *e);
     int (*restore)(struct machine *m, const struct snapshot *s, const struct state_baseline *b,
                    struct err *e);
 } rows[] = {
     /* A local APIC's reset takes CR8 with it, so system registers come later. */
-    {"XCR0, debug registers, interrupt controllers, events, run state", NULL, restore_parts},
+    {"XCR0, debug registers, FPU, interrupt controllers", capture_parts, restore_parts},
     {"system registers", capture_sregs, restore_sregs},
+    {"general registers", capture_regs, restore_regs},
     {"MSRs", capture_msrs, restore_msrs},
-    {"x87, SSE and what else XCR0 has", NULL, restore_fpu},
+    {"FPU as after reset", NULL, restore_fpu},
+    /* General registers take a pending exception with them; the clock has stood still until the end. */
+    {"events, run state, kvmclock", NULL, restore_late},
 };
 
 #define ROWS_N (sizeof(rows) / sizeof(rows[0]))
 
-int state_capture(struct machine *m, struct snapshot *out, struct err *e)
+int state_capture(struct machine *m, const struct state_baseline *b, struct snapshot *out, struct err *e)
 {
     unsigned i;
 
     for (i = 0; i < ROWS_N; i++)
-        if (rows[i].capture != NULL && rows[i].capture(m, out, e) != 0)
+        if (rows[i].capture != NULL && rows[i].capture(m, b, out, e) != 0)
             return -1;
     return 0;
 }
@@ -153,15 +352,6 @@ int state_restore(struct machine *m, const struct snapshot *s, const struct stat
         if (rows[i].restore(m, s, b, e) != 0)
             return -1;
     return 0;
-}
-
-int state_reset(struct machine *m, const struct state_baseline *b, const struct cpu_sregs *s, struct err *e)
-{
-    if (reset_parts(m, b, e) != 0 || machine_set_sregs(m, s, e) != 0)
-        return -1;
-    if (b != NULL && machine_set_msrs(m, b->msrs, b->msrs_n, e) != 0)
-        return -1;
-    return machine_reset_fpu(m, e);
 }
 
 int state_take_baseline(struct state_baseline *out, int kvm_fd, struct machine *m, enum part_of has,

@@ -32,23 +32,25 @@ int state_take_baseline(struct state_baseline *b, int kvm_fd, struct machine *m,
                         struct err *e);
 void state_free_baseline(struct state_baseline *b);
 
-/*
- * Put a machine that ran no guest of the ABI into the state of `b`, or, with b
- * NULL, leave what has not changed since it was made; then the system
- * registers in `s`, and the FPU as after reset.
- */
-int state_reset(struct machine *m, const struct state_baseline *b, const struct cpu_sregs *s, struct err *e);
-
 /* Let the guest change only the MSRs that the table knows, where its kind is filtered. Before the first run. */
 int state_filter_msrs(struct machine *m, const struct guest_kind *kind, struct err *e);
 
-/* Fill in what of the state is part of a snapshot: sregs, msrs. */
-int state_capture(struct machine *m, struct snapshot *out, struct err *e);
+/*
+ * Fill in what of the state is part of a snapshot: sregs, and msrs; of a bare
+ * kernel, whose out->bare is there with start.irqchip as the machine has it,
+ * start.regs and `state`. Then the instruction that the guest is at must be
+ * finished, and `b` the machine's baseline.
+ */
+int state_capture(struct machine *m, const struct state_baseline *b, struct snapshot *out, struct err *e);
+
+/* Whether `state` has the records of such a machine, and no others; what is in them KVM looks at. STATUS_IMAGE. */
+int state_check(const struct bare_machine *m, struct err *e);
 
 /*
  * Put the machine into the state of `s`: captured parts as they were, all
  * others as in `b`, or, with b NULL, left alone because they have not changed
- * since the machine was made. A guest with page tables has its TLB flushed.
+ * since the machine was made. A guest with page tables has its TLB flushed. Of
+ * a bare kernel that never ran (no `state`), registers alone are captured ones.
  * STATUS_IMAGE when KVM refuses values that came from a file.
  */
 int state_restore(struct machine *m, const struct snapshot *s, const struct state_baseline *b, struct err *e);

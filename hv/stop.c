@@ -11,7 +11,9 @@
 #define TICK_NS   (15 * 1000 * 1000)
 #define REPEAT_NS (20 * 1000 * 1000)
 
-static const int signals[STOP_SIGNALS_N] = {SIGALRM, SIGINT, SIGTERM, SIGHUP};
+static const int signals[STOP_SIGNALS_N] = {SIGALRM, SIGINT, SIGTERM, SIGHUP, SIGUSR1};
+
+#define ASKING (STOP_SIGNALS_N - 1) /* taken only if somebody wants it */
 
 /* The handler's way to the one struct stop there is. */
 static struct stop *volatile current;
@@ -24,7 +26,9 @@ static void on_signal(int sig, siginfo_t *info, void *context)
     (void)info;
     (void)context;
     if (s != NULL) {
-        if (sig != SIGALRM) {
+        if (sig == SIGUSR1) {
+            s->asked = 1;
+        } else if (sig != SIGALRM) {
             s->caught = sig;
             /* From here on kick again and again: a wait that is entered just now must end as well. */
             ktimer_set(s->tick_timer, REPEAT_NS, REPEAT_NS);
@@ -45,9 +49,32 @@ static int make_timer(int *timer, struct err *e)
     return 0;
 }
 
-int stop_open(struct stop *s, struct err *e)
+static void take(int sig, struct sigaction *old)
 {
     struct sigaction sa = {.sa_flags = SA_SIGINFO};
+
+    sa.sa_sigaction = on_signal;
+    sigemptyset(&sa.sa_mask);
+    sigaction(sig, &sa, old);
+}
+
+static void mask_asking(int how)
+{
+    sigset_t set;
+
+    sigemptyset(&set);
+    sigaddset(&set, SIGUSR1);
+    sigprocmask(how, &set, NULL);
+}
+
+void stop_expect_asking(void)
+{
+    signal(SIGUSR1, SIG_IGN);
+    mask_asking(SIG_BLOCK);
+}
+
+int stop_open(struct stop *s, struct err *e)
+{
     unsigned i;
 
     assert(current == NULL);
@@ -64,14 +91,19 @@ int stop_open(struct stop *s, struct err *e)
         return -1;
     }
     current = s;
-    sa.sa_sigaction = on_signal;
-    sigemptyset(&sa.sa_mask);
-    for (i = 0; i < STOP_SIGNALS_N; i++) {
+    for (i = 0; i < ASKING; i++) {
         sigaction(signals[i], NULL, &s->old[i]);
         if (s->old[i].sa_handler != SIG_IGN || signals[i] == SIGALRM || signals[i] == SIGTERM)
-            sigaction(signals[i], &sa, NULL);
+            take(signals[i], NULL);
     }
     return 0;
+}
+
+void stop_take_asking(struct stop *s)
+{
+    s->takes_asking = true;
+    take(SIGUSR1, &s->old[ASKING]);
+    mask_asking(SIG_UNBLOCK);
 }
 
 void stop_close(struct stop *s)
@@ -83,7 +115,7 @@ void stop_close(struct stop *s)
     ktimer_delete(s->tick_timer);
     ktimer_delete(s->guest_timer);
     s->machine = NULL;
-    for (i = 0; i < STOP_SIGNALS_N; i++)
+    for (i = 0; i < ASKING + (unsigned)s->takes_asking; i++)
         sigaction(signals[i], &s->old[i], NULL);
     current = NULL;
 }

@@ -20,7 +20,7 @@
 
 enum stop_cause { STOP_NONE, STOP_TIMEOUT, STOP_SIGINT, STOP_SIGTERM };
 
-#define STOP_SIGNALS_N 4
+#define STOP_SIGNALS_N 5
 
 struct stop {
     struct machine *machine;                  /* kicked by the handler; NULL = none */
@@ -28,6 +28,8 @@ struct stop {
     uint64_t limit_at;                        /* CLOCK_MONOTONIC ns, 0 = none */
     uint64_t due_at, due_ns;                  /* the guest timer's next expiry and its period, 0 = stopped */
     volatile sig_atomic_t caught;             /* a terminating signal, or 0 */
+    volatile sig_atomic_t asked;              /* SIGUSR1 came */
+    bool takes_asking;
     bool tick_armed;
     struct sigaction old[STOP_SIGNALS_N];
 };
@@ -39,6 +41,12 @@ struct stop {
  */
 int stop_open(struct stop *s, struct err *e);
 void stop_close(struct stop *s);
+
+/* From now on SIGUSR1 does no harm: one that comes early waits for stop_take_asking, after stop_close it is ignored. */
+void stop_expect_asking(void);
+
+/* From now on SIGUSR1 sets s->asked and kicks, too. */
+void stop_take_asking(struct stop *s);
 
 /* The machine to kick from now on; NULL before it goes away. */
 void stop_watch(struct stop *s, struct machine *m);

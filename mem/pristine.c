@@ -65,7 +65,7 @@ int pristine_map(const struct pristine *p, struct region *out, struct err *e)
         while ((more = pristine_next(p, end, &next, &next_end)) && next - end < GAP_LEN)
             end = next_end;
         if (mmap(r.base + start, end - start, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE,
-                 p->fd, (off_t)start) == MAP_FAILED) {
+                 p->fd, (off_t)(p->off + start)) == MAP_FAILED) {
             failed("map", errno, end - start, e);
             region_unmap(&r);
             return -1;
@@ -81,12 +81,13 @@ bool pristine_next(const struct pristine *p, uint64_t from, uint64_t *start, uin
 
     if (from >= p->len)
         return false;
-    data = lseek(p->fd, (off_t)from, SEEK_DATA);
-    if (data < 0 && errno == ENXIO)
+    data = lseek(p->fd, (off_t)(p->off + from), SEEK_DATA);
+    if ((data < 0 && errno == ENXIO) || (data >= 0 && (uint64_t)data - p->off >= p->len))
         return false;
     /* A kernel that cannot tell: all of it may be data. */
     hole = data < 0 ? data : lseek(p->fd, data, SEEK_HOLE);
-    *start = data < 0 ? from : (uint64_t)data;
-    *end = hole < 0 ? p->len : (uint64_t)hole;
+    *start = data < 0 ? from : num_page_down((uint64_t)data - p->off);
+    *end = hole < 0 || (uint64_t)hole - p->off > p->len ? p->len
+                                                        : num_page_down((uint64_t)hole - p->off + PAGE_MASK);
     return true;
 }

@@ -13,10 +13,14 @@
 #include "mem/region.h"
 
 struct pristine {
-    int fd; /* an anonymous file, -1 when closed */
-    uint64_t len;
+    int fd;            /* an anonymous file, -1 when closed */
+    uint64_t off, len; /* where the bytes are in it */
 };
 
+/*
+ * Bytes of somebody's file serve as well, {fd, off, len} with `off` a page multiple: the file is not
+ * the pristine's to close, and has to stay as it is.
+ */
 #define PRISTINE_CLOSED ((struct pristine){.fd = -1})
 
 /*

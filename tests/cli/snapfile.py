@@ -10,7 +10,8 @@ WHERE is an offset in the file, or SECTION+OFFSET. Shares no code with vmm.
 import struct
 import sys
 
-NAMES = ('PLAN', 'CPU', 'ROOTS', 'COMPAT', 'MEMORY', 'TABLES', 'PLACED', 'CHUNKS')
+NAMES = ('PLAN', 'CPU', 'ROOTS', 'COMPAT', 'MEMORY', 'TABLES', 'PLACED', 'CHUNKS',
+         'MACHINE', 'STATE', 'DEVICES')
 TABLE = []
 for i in range(256):
     for _ in range(8):

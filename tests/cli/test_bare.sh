@@ -34,7 +34,6 @@ refused "memory without a suffix is a mistake" 64 'needs a suffix' "$VMM" run --
 refused "a missing module ends 127" 127 'cannot open' "$VMM" run --module "$tmp/none:args" "$hello"
 refused "a missing initrd ends 127" 127 'cannot open' "$VMM" run --format microvm --initrd "$tmp/none" "$nanvix"
 refused "a console that cannot be opened ends 125" 125 'console: cannot open' "$VMM" run --console "$tmp/no/dir" "$hello"
-refused "a bare kernel cannot be saved" 64 'a bare kernel cannot be saved .multiboot' "$VMM" snapshot -o "$tmp/s" "$hello"
 refused "a runner script has to name a kernel" 64 'no -kernel given' "$VMM" -standalone
 refused "an option that runner scripts do not have is a mistake" 64 'unknown option -gateway' \
     "$VMM" -standalone -gateway x -kernel "$nanvix"

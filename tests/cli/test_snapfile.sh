@@ -65,10 +65,10 @@ mapfile -t bounds < <($py bounds "$snap")
 size=$(stat -c %s "$snap")
 cut_at_bound() {
     [ "$1" -lt ${#bounds[@]} ] || return 1
-    head -c $((bounds[$1] - ($1 & 1))) "$snap" >"$bad"
+    head -c $((bounds[$1] - ($1 & 1))) "$damaged" >"$bad"
 }
 cut_anywhere() {
-    [ "$1" -lt 32 ] && head -c $(((RANDOM << 15 | RANDOM) % size)) "$snap" >"$bad"
+    [ "$1" -lt 32 ] && head -c $(((RANDOM << 15 | RANDOM) % size)) "$damaged" >"$bad"
 }
 flip() { # file, offset
     local byte
@@ -78,11 +78,12 @@ flip() { # file, offset
     printf "\\$(printf %03o $((byte ^ 1 << RANDOM % 8)))" | dd of="$1" bs=1 seek="$2" conv=notrunc status=none
 }
 flip_outside_pages() {
-    local off=$(($1 * 173))
+    local off=$(($1 * step))
 
     [ $off -lt "${bounds[7]}" ] || return 1
-    cp --no-preserve=mode "$snap" "$bad" && flip "$bad" $off
+    cp --no-preserve=mode "$damaged" "$bad" && flip "$bad" $off
 }
+damaged=$snap step=173
 all_refused "a file that ends within a section is refused with one line" cut_at_bound
 all_refused "a file that ends anywhere is refused with one line" cut_anywhere
 all_refused "a flipped bit in header, table or a small section is refused with one line" flip_outside_pages
@@ -92,6 +93,31 @@ refused "--verify finds a flipped bit in the pages" 126 'pages do not match thei
     "$VMM" restore --verify "$bad"
 refused "inspect --verify finds it too" 126 'pages do not match their checksum \(at 0x' \
     "$VMM" inspect --verify "$bad"
+
+# The same of a bare kernel.
+bare=$tmp/bare.snap
+run "$VMM" snapshot -o "$bare" --memory 1100K --at text:hello "$SAMPLES/bare_hello.elf"
+check "a bare kernel is saved" [ "$status" = 0 ]
+damaged=$bare step=331
+mapfile -t bounds < <($py bounds "$bare")
+size=$(stat -c %s "$bare")
+all_refused "a bare kernel's file that ends within a section is refused with one line" cut_at_bound
+all_refused "a bare kernel's file that ends anywhere is refused with one line" cut_anywhere
+all_refused "a flipped bit in a bare kernel's head is refused with one line" flip_outside_pages
+cp --no-preserve=mode "$bare" "$bad" && flip "$bad" $((bounds[8] + 5000))
+refused "--verify finds a flipped bit in a bare kernel's RAM" 126 'pages do not match their checksum \(at 0x' \
+    "$VMM" restore --verify "$bad"
+bare_poked() { # name, regex, where, value, length
+    $py poke "$bare" "$bad" "$3" "$4" "$5"
+    refused "$1" 126 "$2" "$VMM" restore --timeout 5s "$bad"
+}
+bare_poked "a state without a part is refused" 'section STATE: there is no XCR0' STATE+0 2 4
+bare_poked "a part of another length is refused" 'section STATE: XCR0 of a wrong length \(8\)' STATE+4 8 4
+bare_poked "a device in no state of its own is refused" 'section DEVICES: serial line: byte 0 is too large' DEVICES+0 0xff 1
+bare_poked "registers that KVM refuses are the file's fault" 'snapshot: kvm: KVM_SET_SREGS' MACHINE+912 0x20000001 8
+bare_poked "x2APIC is refused of a bare kernel too" 'x2APIC' MACHINE+960 0xfee00d00 8
+$py poke "$bare" "$bad" STATE+0 2 4
+refused "inspect refuses what restore does" 126 'section STATE: there is no XCR0' "$VMM" inspect "$bad"
 
 # --- well made, and not for this reader: every checksum is right ----------------------------------------
 poked() { # name, regex, where, value, length
@@ -192,25 +218,27 @@ check "a file that may not grow is an error" grep -q 'a.snap: cannot write: File
 check "and nothing of it is left" [ -z "$(ls -A "$tmp/full")" ]
 
 # --- writers that are killed ---------------------------------------------------------------------------------
-wrong=''
-for i in $(seq 1 12); do
-    # Held up inside the save, so that most are caught there.
-    strace -f -o "$tmp/trace" -e trace=pwrite64,fsync,renameat \
-        -e inject=pwrite64,fsync,renameat:delay_enter=5000 "$VMM" "${new[@]}" >"$tmp/out" 2>&1 &
-    tracer=$!
-    sleep "0.$(printf %03d $((60 + RANDOM % 140)))"
-    kill -9 "$(pgrep -P $tracer | head -n 1)" 2>/dev/null
-    wait $tracer
-    $py check "$snap" >/dev/null || wrong="$wrong
+kill_saves() { # name
+    local wrong='' i tracer
+
+    for i in $(seq 1 12); do
+        # Held up inside the save, so that most are caught there.
+        strace -f -o "$tmp/trace" -e trace=pwrite64,fsync,renameat \
+            -e inject=pwrite64,fsync,renameat:delay_enter=5000 "$VMM" "${new[@]}" >"$tmp/out" 2>&1 &
+        tracer=$!
+        sleep "0.$(printf %03d $((60 + RANDOM % 140)))"
+        kill -9 "$(pgrep -P $tracer | head -n 1)" 2>/dev/null
+        wait $tracer
+        $py check "$snap" >/dev/null || wrong="$wrong
 round $i: the file is damaged"
-done 2>/dev/null
-[ -z "$wrong" ] && run "$VMM" "${new[@]}" && [ "$status" = 0 ] && [ "$(ls -A "$tmp/dir")" = guest.snap ] ||
-    wrong="$wrong
+    done 2>/dev/null
+    [ -z "$wrong" ] && run "$VMM" "${new[@]}" && [ "$status" = 0 ] && [ "$(ls -A "$tmp/dir")" = guest.snap ] ||
+        wrong="$wrong
 afterwards: $(ls -A "$tmp/dir")
 $(seen)"
-if [ -z "$wrong" ]; then
-    ok "a save that is killed leaves a whole file, and the next save clears up"
-else
-    not_ok "a save that is killed leaves a whole file, and the next save clears up" "$wrong"
-fi
+    if [ -z "$wrong" ]; then ok "$1"; else not_ok "$1" "$wrong"; fi
+}
+kill_saves "a save that is killed leaves a whole file, and the next save clears up"
+new=(snapshot -o "$snap" --memory 1100K --at text:hello "$SAMPLES/bare_hello.elf")
+kill_saves "so does a bare kernel's that is killed"
 done_testing

@@ -193,7 +193,8 @@ static void step_write(struct bus *b, struct outside *o, struct model *m, uint16
         demand(port == 0x604 || port == 0xe9 || port == 0xea || b->unknown_all == unknown + 1);
         return;
     }
-    demand(event != BUS_PAUSE && event != BUS_SNAPSHOT && b->messages == 0);
+    demand(event != BUS_PAUSE && b->messages == 0);
+    demand((event == BUS_SNAPSHOT) == (port == 0x604 && width == 4 && value == 0x40000000));
     demand((event == BUS_END) == (port == 0xf4 || port == 0x501));
     if (event == BUS_END)
         demand(b->status <= 0xff && (b->status & 1));
@@ -231,6 +232,50 @@ static void step_input(struct bus *b, struct model *m, struct input *in, size_t 
     demand(bus_input_room(b) == room - n);
 }
 
+/* Whatever a bus came to is taken by a new one, which goes on as if nothing had happened. */
+static void step_save(struct bus *b, struct outside *o, uint64_t ram_len)
+{
+    uint8_t bytes[BUS_STATE_LEN];
+    struct bus before = *b;
+    struct err e;
+
+    bus_save(b, bytes);
+    bus_init(b, &before.host, before.microvm, ram_len);
+    demand(bus_load(b, bytes, sizeof(bytes), &e) == 0);
+    o->level = false; /* as far as this one knows */
+    bus_resume(b);
+    b->unknown_n = before.unknown_n;
+    b->unknown_all = before.unknown_all;
+    memcpy(b->unknown, before.unknown, sizeof(b->unknown));
+    b->messages = before.messages;
+    demand(b->uart.irq == before.uart.irq || before.host.set_irq == NULL);
+}
+
+/* Any bytes are refused, or are a serial line that keeps within its buffer. */
+static void step_load(const struct bus *b, struct input *in)
+{
+    struct outside nobody = {0};
+    uint8_t bytes[BUS_STATE_LEN];
+    struct bus copy = *b;
+    uint32_t value;
+    struct err e = {.text = ""};
+    unsigned i;
+
+    for (i = 0; i < sizeof(bytes); i++)
+        bytes[i] = next(in);
+    copy.host.ctx = &nobody;
+    if (bus_load(&copy, bytes, sizeof(bytes), &e) != 0) {
+        demand(e.status == STATUS_IMAGE);
+        return;
+    }
+    bus_resume(&copy);
+    demand(bus_input_room(&copy) <= 14 && copy.uart.rx_n <= 16);
+    bus_input(&copy, bytes, bus_input_room(&copy));
+    for (i = 0; i < 40 && !copy.microvm; i++)
+        bus_read(&copy, 0x3f8 + i % 8, 1, &value);
+    demand(copy.microvm || copy.uart.rx_n <= 16);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
     struct input in = {data, data + len};
@@ -258,7 +303,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
             break;
         case 1: step_read(&b, &o, &m, port, width); break;
         case 2: step_input(&b, &m, &in, op >> 3 & 15); break;
-        default: o.now += (uint64_t)port << (choice & 47); break;
+        default:
+            if (choice & 0x80)
+                step_load(&b, &in);
+            else if (choice & 0x40)
+                step_save(&b, &o, (uint64_t)(options >> 2) << 22);
+            o.now += (uint64_t)port << (choice & 47);
+            break;
         }
         check(&b, &o, &m);
     }

@@ -69,6 +69,7 @@ static void check_again(const struct snapshot *s, const struct snapfile_info *in
     file_len = snap_encode(s, &stamp, head);
     demand(snap_decode(head, SNAP_CHUNK_LEN, file_len, "fuzz", &sample_cpu, &s2, &info2, &e) == 0);
     demand(sample_same_fields(s, &s2));
+    snapshot_free(&s2);
     free(head);
 }
 
@@ -108,6 +109,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
             demand(sample_keeps_promises(&s));
             check_sections(&info, &s);
             check_again(&s, &info);
+            snapshot_free(&s);
             free(head);
             return 0;
         }

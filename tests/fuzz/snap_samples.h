@@ -21,14 +21,30 @@
 #define SAMPLE_PT_LEN     0x5000u
 #define SAMPLE_PLACED_LEN 0x2000u
 
+/* The same of a bare kernel's. */
+static inline bool bare_keeps_promises(const struct snapshot *s)
+{
+    const struct bare_machine *m = s->bare;
+
+    return s->kind == NULL && m->ram_len >= 0x100000 && m->ram_len <= 0xfec00000 && m->ram_len % 4096 == 0 &&
+           s->plan.snapshot_len == m->ram_len && s->plan.pt_len == 0 && s->plan.placed_len == 0 &&
+           (unsigned)m->start.format < 4 && m->state_len != 0 && m->state_len <= sizeof(m->state) &&
+           m->devices_len != 0 && m->devices_len <= sizeof(m->devices) && s->sregs.cr8 <= 15 &&
+           (s->sregs.apic_base & 0x400) == 0 && s->sregs.cr0 == m->start.sregs.cr0 &&
+           s->sregs.idt.base == m->start.sregs.idt.base;
+}
+
 /* Whether these could be a snapshot's fields; the regions are not looked at. For decoded ones: aborts nowhere. */
 static inline bool sample_keeps_promises(const struct snapshot *s)
 {
-    bool paged = strcmp(s->kind->name, "i686-identity") != 0, wide = strcmp(s->kind->name, "amd64") == 0;
+    const char *kind = s->bare != NULL ? "" : s->kind->name;
+    bool paged = strcmp(kind, "i686-identity") != 0, wide = strcmp(kind, "amd64") == 0;
     uint64_t tables = s->plan.scratch_gpa.v + s->plan.pt_off, top = wide ? 0x1000000000 : 0xfee00000;
     uint64_t cr0 = s->sregs.cr0, cr4 = s->sregs.cr4, efer = s->sregs.efer, host_page;
     unsigned i, j;
 
+    if (s->bare != NULL)
+        return bare_keeps_promises(s);
     host_page = s->plan.sizes.scratch_len - 0x3000;
     if (s->plan.scratch_gpa.v != top - s->plan.sizes.scratch_len || s->plan.base.v < 0x1000 ||
         s->plan.base.v % 4096 != 0 || s->plan.snapshot_len == 0 || s->plan.snapshot_len % 4096 != 0 ||
@@ -163,6 +179,62 @@ static inline bool sample_make(const struct guest_kind *k, bool captured, struct
     return true;
 }
 
+#define SAMPLE_RAM_LEN 0x120000u /* of a bare kernel: a multiple of nothing but pages and chunks */
+
+/* A bare kernel's. The bytes of state and devices are any: nobody on this floor looks into them. */
+static inline bool sample_make_bare(struct snapshot *out)
+{
+    struct bare_machine *m = calloc(1, sizeof(*m));
+    uint64_t *regs;
+    unsigned i;
+
+    memset(out, 0, sizeof(*out));
+    out->bare = m;
+    if (m == NULL || !sample_fill(&out->memory, SAMPLE_RAM_LEN, 4))
+        return false;
+    out->plan.snapshot_len = m->ram_len = SAMPLE_RAM_LEN;
+    out->generation = 0x1122334455667788;
+    m->start.format = BARE_PVH;
+    m->start.irqchip = true;
+    regs = &m->start.regs.rax;
+    for (i = 0; i < 18; i++)
+        regs[i] = 0x0101010101010101 * (i + 1);
+    out->sregs.cs = (struct cpu_segment){.base = 0xc0000000,
+                                         .limit = UINT32_MAX,
+                                         .selector = 8,
+                                         .type = 11,
+                                         .s = true,
+                                         .present = true,
+                                         .g = true};
+    out->sregs.gs =
+        (struct cpu_segment){.base = 0x5678000, .limit = 0x1fff, .selector = 0x33, .type = 3, .dpl = 3};
+    out->sregs.gdt = (struct cpu_table){.base = 0xa000, .limit = 0x37};
+    out->sregs.idt = (struct cpu_table){.base = 0xb000, .limit = 0x7ff};
+    out->sregs.cr0 = 0x80050033;
+    out->sregs.cr2 = 0xdeadb000;
+    out->sregs.cr3 = 0x77000;
+    out->sregs.cr4 = 0x690;
+    out->sregs.cr8 = 5;
+    out->sregs.apic_base = 0xfee00900;
+    m->start.sregs = out->sregs;
+    m->state_len = 7501;
+    for (i = 0; i < m->state_len; i++)
+        m->state[i] = (uint8_t)(i * 7);
+    m->devices_len = 163;
+    for (i = 0; i < m->devices_len; i++)
+        m->devices[i] = (uint8_t)(i * 11);
+    return true;
+}
+
+/* All but the registers, which stand twice. */
+static inline bool sample_same_machine(const struct bare_machine *a, const struct bare_machine *b)
+{
+    return a->start.format == b->start.format && a->start.irqchip == b->start.irqchip &&
+           memcmp(&a->start.regs, &b->start.regs, sizeof(a->start.regs)) == 0 && a->ram_len == b->ram_len &&
+           a->state_len == b->state_len && memcmp(a->state, b->state, a->state_len) == 0 &&
+           a->devices_len == b->devices_len && memcmp(a->devices, b->devices, a->devices_len) == 0;
+}
+
 static inline bool sample_same_region(const struct region *a, const struct region *b)
 {
     return a->len == b->len && (a->len == 0 || memcmp(a->base, b->base, a->len) == 0);
@@ -204,6 +276,8 @@ static inline bool sample_same_fields(const struct snapshot *a, const struct sna
 {
     unsigned i;
 
+    if ((a->bare == NULL) != (b->bare == NULL) || (a->bare != NULL && !sample_same_machine(a->bare, b->bare)))
+        return false;
     if (a->kind != b->kind || !sample_same_plan(&a->plan, &b->plan) || a->generation != b->generation ||
         !sample_same_sregs(&a->sregs, &b->sregs) || a->msrs_n != b->msrs_n || a->roots_n != b->roots_n ||
         a->root_active != b->root_active || a->takes_calls != b->takes_calls || a->entry.v != b->entry.v ||

@@ -1,6 +1,6 @@
 #!/bin/bash
 # Proves that test_reset looks at all of the state table: in a copy of the tree each row of it is taken
-# out, one at a time, and test_reset has to fail, or test_bare for what only bare guests have. The rows are those of `rows` in hv/state.c, of
+# out, one at a time, and test_reset has to fail, or test_bare or test_baresnap for what only bare guests have. The rows are those of `rows` in hv/state.c, of
 # `kvm_parts` in hv/kvm_state.c and of `guest_msrs` in boot/msrs.c, each on a line of its own. Prints TAP.
 #
 #   remove_row.sh [REGEX]   only rows that match
@@ -37,6 +37,7 @@ ok() { # name, wanted status, status; diagnostics are in $tree.log
 test_of() { # name
     case $1 in
     PIT) echo test_bare ;;
+    'x87, SSE and more' | kvmclock | 'general registers') echo test_baresnap ;;
     *) echo test_reset ;;
     esac
 }
@@ -105,7 +106,7 @@ if [ ! -c /dev/kvm ]; then
     exit 0
 fi
 mkdir -p build
-if ! make -s I686_GUEST=1 GUEST_COUNTER=1 samples "$tests/test_reset" "$tests/test_bare" >"$tree.log" 2>&1; then
+if ! make -s I686_GUEST=1 GUEST_COUNTER=1 samples "$tests"/test_{reset,bare,baresnap} >"$tree.log" 2>&1; then
     ok "the tests are there" 0 1
     echo "1..$n"
     exit 1
@@ -116,7 +117,7 @@ cp -a Makefile vmm.c mem paging boot hv guest-samples tests "$tree/"
 cp -a "build/$flavour" "$tree/build/"
 [ ! -d build/kernel-headers ] || cp -a build/kernel-headers "$tree/build/"
 
-for test in test_reset test_bare; do
+for test in test_reset test_bare test_baresnap; do
     build "$tree" $test && (cd "$tree" && "$tests/$test") >"$tree.log" 2>&1
     ok "with all rows, $test passes" 0 $?
 done

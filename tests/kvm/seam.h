@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/kvm.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -38,10 +39,12 @@ static struct {
     uint32_t fail_request; /* which ioctl is counted; 0 = every one */
     unsigned fail_at;      /* the number of the call to fail, from 1; 0 = none */
     int fail_errno;
+    unsigned signal_at;  /* the number of the KVM_RUN, from 1, behind which SIGUSR1 comes; 0 = none */
     uint64_t foreign_at; /* not 0: a new vCPU's machine gets a page there that vmm knows nothing of */
 
     /* What was seen since seam_reset. */
     unsigned calls_n; /* that were counted */
+    unsigned runs_n;  /* KVM_RUN's that came back with an exit */
     uint32_t failed_request;
     struct seam_slot slots[SEAM_SLOTS_MAX];
     unsigned slots_n;
@@ -134,6 +137,8 @@ int __wrap_ioctl(int fd, int request, ...)
         }
     }
     result = __real_ioctl(fd, req, arg);
+    if (result == 0 && req == KVM_RUN && ++seam.runs_n == seam.signal_at)
+        raise(SIGUSR1);
     if (result == 0 && req == KVM_SET_USER_MEMORY_REGION)
         seam_note_slot(fd, arg);
     if (result >= 0 && req == KVM_CREATE_VM)

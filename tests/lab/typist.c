@@ -11,6 +11,7 @@
  *     arg run
  *     wait login:          read on until this was printed, behind what was waited for before
  *     type root            write this and a newline
+ *     rounds 50            do all steps that often
  *
  * What the command prints is passed on as it comes. Its standard input stays
  * open until it ends, so that only it decides when that is. Typist ends with the
@@ -37,7 +38,7 @@ struct step {
 
 static char *args[ARGS_MAX + 1];
 static struct step steps[STEPS_MAX];
-static unsigned args_n, steps_n, step_now;
+static unsigned args_n, steps_n, step_now, rounds_n = 1;
 
 /* What was printed and could still be the start of the text that is waited for. */
 static char seen[2 * LINE_LEN];
@@ -75,6 +76,8 @@ static void read_steps(const char *path)
             continue;
         if (strncmp(line, "arg ", 4) == 0 && args_n < ARGS_MAX && steps_n == 0)
             args[args_n++] = copy_of(line + 4);
+        else if (strncmp(line, "rounds ", 7) == 0 && atoi(line + 7) > 0)
+            rounds_n = (unsigned)atoi(line + 7);
         else if ((strncmp(line, "wait ", 5) == 0 || strncmp(line, "type ", 5) == 0) && len > 5 &&
                  steps_n < STEPS_MAX)
             steps[steps_n++] = (struct step){line[0] == 't', copy_of(line + 5)};
@@ -127,6 +130,8 @@ static void take_steps(int keys)
             memmove(seen, at + len, seen_len);
         }
         step_now++;
+        if (step_now == steps_n && --rounds_n != 0)
+            step_now = 0;
     }
     seen_len = 0;
 }

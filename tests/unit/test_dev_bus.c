@@ -28,7 +28,7 @@ static void test_exit(void)
         CHECK_EQ(bus.unknown_all, 0);
     }
 
-    tap_case("two bytes 0x2000 at the power ports power off, nothing else does");
+    tap_case("two bytes 0x2000 at the power ports power off, nothing else does, and four ask to be saved");
     for (i = 0; i < 2; i++) {
         const unsigned port = i == 0 ? 0x604 : 0xb004;
 
@@ -38,9 +38,10 @@ static void test_exit(void)
         CHECK_EQ(bus.unknown_all, 0);
         CHECK_EQ(outw(0x2001, port), BUS_NONE);
         CHECK_EQ(outl(0x2000, port), BUS_NONE);
+        CHECK_EQ(outl(0x40000000, port), i == 0 ? BUS_SNAPSHOT : BUS_NONE);
         CHECK_EQ(outb(0x20, port), BUS_NONE);
         CHECK_EQ(outw(0x3400, port), BUS_NONE);
-        CHECK_EQ(bus.unknown_all, 4);
+        CHECK_EQ(bus.unknown_all, 4 + i);
     }
 }
 
@@ -201,8 +202,95 @@ static void test_microvm(void)
     CHECK(fake.out_len == 0 && !fake.wrong);
 }
 
+/* A serial line with three bytes waiting and its interrupt up, a clock's index, a controller half read. */
+static void settle(void)
+{
+    fake_start(false, (uint64_t)64 << 20);
+    outb(0x07, 0x3fa);
+    outb(0x08, 0x3fc);
+    outb(0x01, 0x3f9);
+    outb(0x5a, 0x3ff);
+    CHECK_EQ(fake_type((const uint8_t *)"abc", 3), 1);
+    CHECK(fake.level);
+    outb(0x17, 0x70);
+    outb(0x99, 0x71);
+    outb(0xd1, 0x64);
+    inb(0x60);
+    outb(0x03, 0x61);
+    outb(0x02, 0xcf9);
+}
+
+static void test_saved(void)
+{
+    uint8_t bytes[BUS_STATE_LEN], again[BUS_STATE_LEN];
+    struct bus_host host;
+    struct err e = {.text = "untouched"};
+    unsigned i, n;
+
+    tap_case("devices that were saved go on, and raise their line once more");
+    settle();
+    bus_save(&bus, bytes);
+    CHECK_EQ(sizeof(bytes), 163);
+    host = bus.host;
+    memset(&fake, 0, sizeof(fake));
+    bus_init(&bus, &host, false, 0);
+    CHECK_EQ(bus_load(&bus, bytes, sizeof(bytes), &e), 0);
+    CHECK_STR(e.text, "untouched");
+    CHECK(!fake.level);
+    bus_resume(&bus);
+    CHECK(fake.level && fake.edges == 1);
+    bus_save(&bus, again);
+    CHECK(memcmp(bytes, again, sizeof(bytes)) == 0);
+    CHECK_EQ(inb(0x3f8), 'a');
+    CHECK(!fake.level);
+    CHECK_EQ(inb(0x3ff), 0x5a);
+    CHECK_EQ(inb(0x71), 0x99);
+    CHECK_EQ(inb(0xcf9), 0x02);
+    CHECK_EQ(inb(0x61) & 3, 3);
+    CHECK_EQ(outb(0xfe, 0x60), BUS_RESET); /* the output port, as was commanded before */
+    CHECK_EQ(bus.unknown_all, 0);
+
+    tap_case("without interrupt controllers nobody is told");
+    bus_init(&bus, &host, false, 0);
+    bus.host.set_irq = NULL;
+    fake.edges = 0;
+    CHECK_EQ(bus_load(&bus, bytes, sizeof(bytes), &e), 0);
+    bus_resume(&bus);
+    CHECK(fake.edges == 0 && bus.uart.irq);
+
+    tap_case("bytes that no device can come to are refused by the device's name");
+    for (n = 0, i = 0; i < sizeof(bytes); i++) {
+        static const char *const names[] = {"serial line", "CMOS", "keyboard controller"};
+
+        memcpy(again, bytes, sizeof(bytes));
+        again[i] = 0xff;
+        if (bus_load(&bus, again, sizeof(again), &e) == 0)
+            continue;
+        n++;
+        CHECK_EQ(e.status, STATUS_IMAGE);
+        CHECK_HAS(e.text, names[i < sizeof(struct dev_uart) ? 0 : i < sizeof(struct dev_uart) + 129 ? 1 : 2]);
+    }
+    /* IER, MCR, overrun, delta, thre, irq, lsr_reads, where and how much in the FIFO; the index; three. */
+    CHECK_EQ(n, 9 + 1 + 3);
+    for (i = 0; i < 2; i++) {
+        struct dev_uart *u = (struct dev_uart *)again;
+
+        memcpy(again, bytes, sizeof(bytes));
+        if (i == 0)
+            u->overrun = 1;
+        else
+            u->fcr = 0, u->rx_n = 2;
+        CHECK_EQ(bus_load(&bus, again, sizeof(again), &e), -1);
+        CHECK_HAS(e.text, "section DEVICES: serial line: more than its buffer holds");
+    }
+    CHECK_EQ(bus_load(&bus, bytes, sizeof(bytes) - 1, &e), -1);
+    CHECK_HAS(e.text, "section DEVICES: wrong length (162, 163)");
+    CHECK_EQ(bus_load(&bus, bytes, sizeof(bytes) + 1, &e), -1);
+}
+
 int main(void)
 {
+    test_saved();
     test_exit();
     test_console();
     test_unknown();

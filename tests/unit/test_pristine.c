@@ -180,8 +180,49 @@ static void test_refusals(void)
     }
 }
 
+static void test_file(void)
+{
+    const uint64_t off = 0x10000;
+    char name[] = "/tmp/pristine-XXXXXX";
+    int fd = mkstemp(name);
+    struct pristine p = {.fd = fd, .off = off, .len = LEN};
+    uint64_t start = 0, end = 0, covered = 0, i;
+    struct region r;
+    unsigned found = 0;
+
+    tap_case("bytes in the middle of a file serve as well, and what is around them is not seen");
+    if (!CHECK(fd >= 0))
+        return;
+    unlink(name);
+    CHECK(ftruncate(fd, (off_t)(off + LEN + 3 * PAGE_LEN)) == 0);
+    for (i = 0; i < PAGES_N; i++) {
+        const uint8_t mark = (uint8_t)(i + 1);
+
+        CHECK(pwrite(fd, &mark, 1, (off_t)(off + pages[i] * PAGE_LEN + 5)) == 1);
+    }
+    CHECK(pwrite(fd, "x", 1, (off_t)off - 1) == 1);
+    CHECK(pwrite(fd, "x", 1, (off_t)(off + LEN)) == 1);
+    r = map(&p);
+    CHECK(is_as_filled(&r));
+    r.base[77] = 9;
+    r.base[LEN - 1] = 9;
+    CHECK(region_clear(&r, &(struct err){.text = ""}) == 0);
+    CHECK(is_as_filled(&r));
+    region_unmap(&r);
+    while (pristine_next(&p, end, &start, &end)) {
+        CHECK(start % PAGE_LEN == 0 && end % PAGE_LEN == 0 && start < end && end <= LEN);
+        for (i = 0; i < PAGES_N; i++)
+            found += pages[i] * PAGE_LEN >= start && pages[i] * PAGE_LEN < end;
+        covered += end - start;
+    }
+    CHECK_EQ(found, PAGES_N);
+    CHECK(covered <= LEN);
+    close(fd);
+}
+
 int main(void)
 {
+    test_file();
     test_views();
     test_seal();
     test_ranges();

@@ -284,9 +284,9 @@ static const struct wrong wrongs[] = {
     {"amd64", COMPAT, 8, 0x4141414141414141, "vendor is not text"},
     {"amd64", COMPAT, 16, 0x100000000, "signature is too large"},
 
-    {"amd64", 99, 100 * PLAN, 9, "there is no section PLAN"},
-    {"amd64", 99, 100 * PLAN, 0x0001000100000009,
-     "section unknown: required, and this vmm does not know it (type 9, version 1)"},
+    {"amd64", 99, 100 * PLAN, 65, "there is no section PLAN"},
+    {"amd64", 99, 100 * PLAN, 0x0001000100000041,
+     "section unknown: required, and this vmm does not know it (type 65, version 1)"},
     {"amd64", 99, 100 * PLAN, 0x1000200000001, "section PLAN: version is wrong"},
     {"amd64", 99, 100 * PLAN, 0x0000000100000001, "section PLAN: mark as required"},
     {"amd64", 99, 100 * PLAN, 0x0003000100000001, "section PLAN: flags"},
@@ -336,6 +336,8 @@ static void check_wrong(const struct wrong *w)
 
         if (!CHECK_EQ(decode(&s, &info), 0))
             printf("# %s\n", e.text);
+        else
+            snapshot_free(&s);
         return;
     }
     if (!CHECK(refused()) || strstr(e.text, w->says) == NULL) {
@@ -360,6 +362,7 @@ static void check_any(uint64_t off, uint64_t value, unsigned *taken)
     if (decode(&s, &info) == 0) {
         *taken += 1;
         CHECK(sample_keeps_promises(&s));
+        snapshot_free(&s);
     } else {
         CHECK(e.status == STATUS_IMAGE && strncmp(e.text, "file: ", 6) == 0);
     }

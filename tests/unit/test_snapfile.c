@@ -155,6 +155,32 @@ static void test_round_trip(const struct guest_kind *k, bool captured)
     CHECK(reads(path, true));
 }
 
+static void test_bare(void)
+{
+    struct snapfile_info info;
+    struct snapshot s;
+
+    tap_case("a bare kernel is read as it was saved");
+    snapshot_free(&sample);
+    e = (struct err){.text = "untouched"};
+    if (!CHECK(sample_make_bare(&sample)))
+        return;
+    CHECK_EQ(snapfile_write(&sample, path, &e), 0);
+    CHECK_STR(e.text, "untouched");
+    if (!CHECK_EQ(snapfile_read(path, true, &s, &info, &e), 0)) {
+        printf("# %s\n", e.text);
+        return;
+    }
+    CHECK(sample_same(&s, &sample));
+    snapshot_free(&s);
+    CHECK(s.bare == NULL);
+    load();
+    bytes[0x10000 + 4096 * 3] ^= 1;
+    CHECK(store(bytes_len) && refuses(other, true, STATUS_IMAGE));
+    CHECK_HAS(e.text, "pages do not match");
+    snapshot_free(&sample);
+}
+
 static void test_holes(void)
 {
     struct snapshot big = {.kind = sample.kind};
@@ -470,6 +496,8 @@ int main(void)
         test_round_trip(k, false);
         test_round_trip(k, true);
     }
+    if (bare_is_built)
+        test_bare();
     test_holes();
     test_truncated();
     test_damaged();

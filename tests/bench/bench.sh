@@ -57,7 +57,7 @@ while [ $# -gt 0 ]; do
 done
 if [ -n "$quick" ]; then
     rounds=1 least=1
-    options+=(--runs 1 --calls 10 --exits 10 --ms 1 --gap 1 --pages 3 --clones 3 --check 1)
+    options+=(--runs 1 --calls 10 --exits 10 --ms 1 --gap 1 --pages 3 --clones 3)
     lab_options=("${options[@]}")
 else
     lab_options=("${options[@]}" --runs 3 --exits 1000 --ms 50 --gap 300)

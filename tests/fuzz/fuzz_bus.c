@@ -269,7 +269,7 @@ static void step_load(const struct bus *b, struct input *in)
         return;
     }
     bus_resume(&copy);
-    demand(bus_input_room(&copy) <= 14 && copy.uart.rx_n <= 16);
+    demand(bus_input_room(&copy) <= 14 && copy.uart.rx_n <= (copy.uart.fcr & 1 ? 16 : 1));
     bus_input(&copy, bytes, bus_input_room(&copy));
     for (i = 0; i < 40 && !copy.microvm; i++)
         bus_read(&copy, 0x3f8 + i % 8, 1, &value);

@@ -85,7 +85,7 @@ $(B)/libvmm.a: $(obj)
 	rm -f $@ && ar rcs $@ $^
 
 fast := $(if $(SAN),,-O2 $(larger:%=-f%) --param=max-inline-insns-auto=15 -falign-functions=1 -falign-jumps=1 -falign-loops=1 -falign-labels=1)
-$(patsubst %,$(B)/obj/paging/%.o,compact pagemap pte walk): CFLAGS += $(fast)
+$(patsubst %,$(B)/obj/paging/%.o,pte walk): CFLAGS += $(fast)
 
 # The features of a flavour are in its folder's name, so objects of two flavours never mix; the
 # Makefile is a prerequisite because a change of flags must rebuild.

@@ -13,7 +13,7 @@
 #include "mem/zero.h"
 
 enum place { IN_HEAD, BEHIND_HEAD };
-enum presence { ALWAYS, OF_ABI, OF_BARE, WHEN_NOT_EMPTY };
+enum presence { ALWAYS, OF_ABI, OF_BARE, WHEN_NOT_EMPTY, PERHAPS_OF_ABI };
 
 static const struct known {
     enum snap_section type;
@@ -25,6 +25,7 @@ static const struct known {
     {SNAP_CPU, "CPU", IN_HEAD, OF_ABI},
     {SNAP_ROOTS, "ROOTS", IN_HEAD, OF_ABI},
     {SNAP_COMPAT, "COMPAT", IN_HEAD, ALWAYS},
+    {SNAP_NOTE, "NOTE", IN_HEAD, PERHAPS_OF_ABI},
     {SNAP_MEMORY, "MEMORY", BEHIND_HEAD, ALWAYS},
     {SNAP_TABLES, "TABLES", BEHIND_HEAD, WHEN_NOT_EMPTY},
     {SNAP_PLACED, "PLACED", BEHIND_HEAD, WHEN_NOT_EMPTY},
@@ -207,9 +208,10 @@ static int check_presence(const struct snapfile_info *info, enum presence of, st
 
     for (i = 0; i < KNOWN_N; i++) {
         const struct known *k = &known[i];
-        bool wanted = k->presence == ALWAYS || k->presence == of;
+        bool wanted = k->presence == ALWAYS || k->presence == of, there = snap_section(info, k->type) != NULL;
 
-        if (k->presence != WHEN_NOT_EMPTY && (snap_section(info, k->type) != NULL) != wanted)
+        if (k->presence == PERHAPS_OF_ABI ? there && of == OF_BARE
+                                          : k->presence != WHEN_NOT_EMPTY && there != wanted)
             return err_set(e, STATUS_IMAGE,
                            wanted ? "there is no section %s" : "section %s is not for such a guest", k->name);
     }
@@ -300,6 +302,11 @@ static int read_roots(const uint8_t *in, uint64_t len, void *to, struct err *e)
     return snap_read_roots(in, len, (struct snapshot *)to, e);
 }
 
+static int read_note(const uint8_t *in, uint64_t len, void *to, struct err *e)
+{
+    return snap_read_note(in, len, (struct snapshot *)to, e);
+}
+
 static int read_compat(const uint8_t *in, uint64_t len, void *to, struct err *e)
 {
     return snap_read_compat(in, len, (struct snap_cpu *)to, e);
@@ -384,6 +391,8 @@ static int decode_abi(const uint8_t *head, const struct snapfile_info *info, str
     if (read_small(head, info, SNAP_PLAN, read_plan, s, e) != 0 ||
         read_small(head, info, SNAP_CPU, read_cpu, s, e) != 0 ||
         read_small(head, info, SNAP_ROOTS, read_roots, s, e) != 0 || check_large(info, &s->plan, e) != 0)
+        return -1;
+    if (snap_section(info, SNAP_NOTE) != NULL && read_small(head, info, SNAP_NOTE, read_note, s, e) != 0)
         return -1;
     return snapshot_check(s, e);
 }

@@ -7,10 +7,10 @@
 #include "mem/crc32c.h"
 #include "mem/num.h"
 
-#define SECTIONS_N 8u /* at most, in one file */
+#define SECTIONS_N 9u /* at most, in one file */
 
 /* All small sections fit a head of one chunk. */
-_Static_assert(SNAP_HEADER_LEN + SECTIONS_N * SNAP_ENT_SIZE + 4 * SNAP_FIELDS_MAX + BARE_STATE_MAX <=
+_Static_assert(SNAP_HEADER_LEN + SECTIONS_N * SNAP_ENT_SIZE + 5 * SNAP_FIELDS_MAX + BARE_STATE_MAX <=
                    SNAP_CHUNK_LEN,
                "the head has room");
 
@@ -68,6 +68,8 @@ uint64_t snap_encode(const struct snapshot *s, const struct snap_stamp *stamp, u
         add_small(&t, head, SNAP_ROOTS, snap_write_roots(s, head + t.off));
     }
     add_small(&t, head, SNAP_COMPAT, snap_write_compat(&stamp->cpu, head + t.off));
+    if (s->promises != 0)
+        add_small(&t, head, SNAP_NOTE, snap_write_note(s, head + t.off));
     t.off = SNAP_CHUNK_LEN;
     add_section(&t, SNAP_MEMORY, s->plan.snapshot_len, 0);
     add_section(&t, SNAP_TABLES, s->plan.pt_len, stamp->tables_crc);

@@ -393,6 +393,6 @@ void state_free_baseline(struct state_baseline *b)
 int state_filter_msrs(struct machine *m, const struct guest_kind *kind, struct err *e)
 {
     if (!kind->filter_msrs)
-        return 0;
+        return m->hidden_apic ? machine_keep_apic_hidden(m, e) : 0;
     return machine_filter_msrs(m, guest_msrs, GUEST_MSRS_N, e);
 }

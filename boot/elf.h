@@ -67,7 +67,8 @@ struct elf_image {
 #define ELF_NOTE_FLAGS           (NOTE_FLAG_IDENTITY | NOTE_FLAG_OUT | NOTE_FLAG_CPU)
 
 /* What a guest promises, in the order of the note's flags. Nothing is done about one that breaks its word. */
-#define PROMISE_OUT  1u /* init and calls end by OUT 108, never by HLT */
+#define PROMISE_OUT \
+    1u /* init and calls end by OUT 108, never by HLT; no MSR is used that boot/msrs.c does not list */
 #define PROMISE_CPU  2u /* CPUID is asked for nothing that a CPU for amd64 may lack */
 #define PROMISES_ALL 3u
 

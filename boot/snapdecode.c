@@ -302,11 +302,6 @@ static int read_roots(const uint8_t *in, uint64_t len, void *to, struct err *e)
     return snap_read_roots(in, len, (struct snapshot *)to, e);
 }
 
-static int read_note(const uint8_t *in, uint64_t len, void *to, struct err *e)
-{
-    return snap_read_note(in, len, (struct snapshot *)to, e);
-}
-
 static int read_compat(const uint8_t *in, uint64_t len, void *to, struct err *e)
 {
     return snap_read_compat(in, len, (struct snap_cpu *)to, e);
@@ -388,12 +383,20 @@ static int decode_bare(const uint8_t *head, const struct snapfile_info *info, st
 static int decode_abi(const uint8_t *head, const struct snapfile_info *info, struct snapshot *s,
                       struct err *e)
 {
+    const struct snapfile_section *note = snap_section(info, SNAP_NOTE);
+
     if (read_small(head, info, SNAP_PLAN, read_plan, s, e) != 0 ||
         read_small(head, info, SNAP_CPU, read_cpu, s, e) != 0 ||
         read_small(head, info, SNAP_ROOTS, read_roots, s, e) != 0 || check_large(info, &s->plan, e) != 0)
         return -1;
-    if (snap_section(info, SNAP_NOTE) != NULL && read_small(head, info, SNAP_NOTE, read_note, s, e) != 0)
-        return -1;
+    if (note != NULL) {
+        if (check_len(info, SNAP_NOTE, SNAP_NOTE_LEN, e) != 0)
+            return -1;
+        s->promises = (unsigned)load_le64(head + note->off);
+        if (demand("what section NOTE promises", load_le64(head + note->off) & ~(uint64_t)PROMISES_ALL, 0,
+                   e) != 0)
+            return -1;
+    }
     return snapshot_check(s, e);
 }
 

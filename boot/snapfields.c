@@ -209,8 +209,6 @@ static const struct field root_fields[] = {{"root", offsetof(struct gpa, v), siz
 
 static const struct field compat_fields[] = {FIELD(struct snap_cpu, signature, UINT32_MAX)};
 
-static const struct field note_fields[] = {FIELD(struct snapshot, promises, PROMISES_ALL)};
-
 static void code_plan(struct cursor *c, struct snap_plan *p)
 {
     code_text(c, "kind", p->kind);
@@ -294,11 +292,6 @@ static void code_compat(struct cursor *c, struct snap_cpu *cpu)
     code_fields(c, compat_fields, COUNT(compat_fields), cpu, "");
 }
 
-static void code_note(struct cursor *c, struct snapshot *s)
-{
-    code_fields(c, note_fields, COUNT(note_fields), s, "");
-}
-
 static int read_end(struct cursor *c)
 {
     if (!c->failed && c->at != c->len) {
@@ -363,15 +356,6 @@ uint64_t snap_write_compat(const struct snap_cpu *cpu, uint8_t *out)
     return c.at;
 }
 
-uint64_t snap_write_note(const struct snapshot *s, uint8_t *out)
-{
-    struct snapshot copy = *s;
-    struct cursor c = {.out = out};
-
-    code_note(&c, &copy);
-    return c.at;
-}
-
 int snap_read_plan(const uint8_t *in, uint64_t len, struct snap_plan *p, struct err *e)
 {
     struct cursor c = {.in = in, .len = len, .e = e};
@@ -409,13 +393,5 @@ int snap_read_compat(const uint8_t *in, uint64_t len, struct snap_cpu *cpu, stru
     struct cursor c = {.in = in, .len = len, .e = e};
 
     code_compat(&c, cpu);
-    return read_end(&c);
-}
-
-int snap_read_note(const uint8_t *in, uint64_t len, struct snapshot *s, struct err *e)
-{
-    struct cursor c = {.in = in, .len = len, .e = e};
-
-    code_note(&c, s);
     return read_end(&c);
 }

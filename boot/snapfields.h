@@ -32,7 +32,6 @@ uint64_t snap_write_machine(const struct snapshot *s, uint8_t *out);
 uint64_t snap_write_cpu(const struct snapshot *s, uint8_t *out);
 uint64_t snap_write_roots(const struct snapshot *s, uint8_t *out);
 uint64_t snap_write_compat(const struct snap_cpu *c, uint8_t *out);
-uint64_t snap_write_note(const struct snapshot *s, uint8_t *out);
 
 /*
  * Read a section of exactly `len` bytes into the fields it is about, which are
@@ -45,7 +44,6 @@ int snap_read_machine(const uint8_t *in, uint64_t len, struct snapshot *s, struc
 int snap_read_cpu(const uint8_t *in, uint64_t len, struct snapshot *s, struct err *e);
 int snap_read_roots(const uint8_t *in, uint64_t len, struct snapshot *s, struct err *e);
 int snap_read_compat(const uint8_t *in, uint64_t len, struct snap_cpu *c, struct err *e);
-int snap_read_note(const uint8_t *in, uint64_t len, struct snapshot *s, struct err *e);
 
 /* Whether the `len` bytes are printable ASCII, padded with at least one zero. */
 bool snap_is_text(const uint8_t *bytes, uint64_t len);

@@ -76,6 +76,8 @@ enum snap_section {
     SNAP_NOTE = 12,
 };
 
+#define SNAP_NOTE_LEN        8u /* one number: what the guest promises */
+
 #define SNAP_SECTION_VERSION 1u /* of every section so far */
 #define SNAP_SECTIONS_MAX    32u
 

@@ -45,6 +45,9 @@ struct machine_options {
  */
 int kvm_open(int *fd, struct err *e);
 
+/* Whether a parameter of KVM's modules, a path in /sys, is on; -1 when it is not there to tell. */
+int kvm_module_has(const char *parameter);
+
 /*
  * Create a machine; `kvm_fd` from kvm_open stays the caller's. Its memory comes
  * next, and then machine_add_cpu makes its vCPU and what interrupts it: a slot

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <linux/kvm.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -158,25 +159,32 @@ out:
  */
 static int give_plain_features(struct machine *m, const struct machine_options *opt, struct err *e)
 {
+    static const struct {
+        uint32_t function, eax, ebx, ecx, edx;
+    } leaf[] = {
+        {0, CPUID_EXTENDED, 0, 0, 0},
+        /* One CPU; CLFLUSH is of 64 bytes; CMPXCHG16B; all from FPU to SSE2 but APIC and serial number. */
+        {CPUID_FEATURES, 0, 1u << 16 | 8u << 8, 1u << 13, 0x078bf9ff},
+        {CPUID_EXTENDED, 0, 0, 0, 0},
+        {0x80000000, CPUID_ADDR_SIZES, 0, 0, 0},
+        /* LAHF; LM, NX, SYSCALL */
+        {CPUID_AMD, 0, 0, 1, 1u << 29 | 1u << 20 | 1u << 11},
+        {CPUID_ADDR_SIZES, 48u << 8, 0, 0, 0},
+    };
     struct {
         struct kvm_cpuid2 head;
-        struct kvm_cpuid_entry2 leaf[6];
-    } t = {
-        .head = {.nent = 6},
-        .leaf =
-            {{.function = 0, .eax = CPUID_EXTENDED},
-             /* One CPU; CLFLUSH is of 64 bytes; CMPXCHG16B; all from FPU to SSE2 but APIC and serial number. */
-             {.function = CPUID_FEATURES, .ebx = 1u << 16 | 8u << 8, .ecx = 1u << 13, .edx = 0x078bf9ff},
-             {.function = CPUID_EXTENDED, .flags = KVM_CPUID_FLAG_SIGNIFCANT_INDEX},
-             {.function = 0x80000000, .eax = CPUID_ADDR_SIZES},
-             /* LAHF; LM, NX, SYSCALL */
-             {.function = CPUID_AMD, .ecx = 1, .edx = 1u << 29 | 1u << 20 | 1u << 11},
-             {.function = CPUID_ADDR_SIZES, .eax = 48u << 8 | opt->phys_bits}},
-    };
-    uint32_t ignored;
+        struct kvm_cpuid_entry2 leaf[sizeof(leaf) / sizeof(leaf[0])];
+    } t = {.head = {.nent = sizeof(leaf) / sizeof(leaf[0])}};
+    uint32_t i, ignored;
 
+    for (i = 0; i < t.head.nent; i++) {
+        t.leaf[i].function = leaf[i].function;
+        memcpy(&t.leaf[i].eax, &leaf[i].eax, 4 * sizeof(uint32_t));
+    }
     __cpuid(0, ignored, t.leaf[0].ebx, t.leaf[0].ecx, t.leaf[0].edx);
     __cpuid(CPUID_FEATURES, t.leaf[1].eax, ignored, ignored, ignored);
+    t.leaf[2].flags = KVM_CPUID_FLAG_SIGNIFCANT_INDEX;
+    t.leaf[5].eax |= opt->phys_bits;
     return set_cpuid(m, &t.head, e);
 }
 
@@ -192,18 +200,17 @@ static int place_real_mode(struct machine *m, struct err *e)
     return 0;
 }
 
-/* Whether KVM's module has this feature on, as far as it tells. */
-static bool module_has(const char *parameter)
+int kvm_module_has(const char *parameter)
 {
     int fd = open(parameter, O_RDONLY | O_CLOEXEC);
     char value = 'N';
-    bool has;
 
     if (fd < 0)
-        return false;
-    has = read(fd, &value, 1) == 1 && (value == 'Y' || value == '1');
+        return -1;
+    if (read(fd, &value, 1) < 0)
+        value = 'N';
     close(fd);
-    return has;
+    return value == 'Y' || value == '1';
 }
 
 /*
@@ -218,8 +225,8 @@ static bool hide_apic(struct machine *m)
     struct kvm_enable_cap quirk = {.cap = KVM_CAP_DISABLE_QUIRKS, .args = {KVM_X86_QUIRK_LAPIC_MMIO_HOLE}};
     struct kvm_enable_cap split = {.cap = KVM_CAP_SPLIT_IRQCHIP};
 
-    shows_apic = shows_apic || module_has("/sys/module/kvm_intel/parameters/flexpriority") ||
-                 module_has("/sys/module/kvm_amd/parameters/avic");
+    shows_apic = shows_apic || kvm_module_has("/sys/module/kvm_intel/parameters/flexpriority") > 0 ||
+                 kvm_module_has("/sys/module/kvm_amd/parameters/avic") > 0;
     return !shows_apic && ioctl(m->vm_fd, KVM_CHECK_EXTENSION, KVM_CAP_X86_MSR_FILTER) > 0 &&
            ioctl(m->vm_fd, KVM_ENABLE_CAP, &quirk) == 0 && ioctl(m->vm_fd, KVM_ENABLE_CAP, &split) == 0;
 }

@@ -15,10 +15,6 @@
 #define PIC_SLAVE     1
 #define IOAPIC        2
 
-#define MSR_APIC_BASE 0x1b
-#define MSRS_KVM      0x4b564d00 /* KVM's own, some of which need a local APIC in the kernel */
-#define MSRS_KVM_N    256
-
 static int call(int fd, unsigned long request, void *arg, const char *name, struct err *e)
 {
     return ioctl(fd, (int)request, arg) < 0 ? kvm_failed(name, errno, e) : 0;
@@ -232,15 +228,6 @@ out:
     return result;
 }
 
-static int set_filter(struct machine *m, struct kvm_msr_filter *filter, struct err *e)
-{
-    if (ioctl(m->vm_fd, KVM_CHECK_EXTENSION, KVM_CAP_X86_MSR_FILTER) <= 0) {
-        err_set(e, STATUS_UNSUPPORTED, "kvm: missing capability KVM_CAP_X86_MSR_FILTER");
-        return err_hint(e, "use a newer kernel (Linux 5.10 or later)");
-    }
-    return call(m->vm_fd, KVM_X86_SET_MSR_FILTER, filter, "KVM_X86_SET_MSR_FILTER", e);
-}
-
 int machine_filter_msrs(struct machine *m, const uint32_t *allowed, unsigned n, struct err *e)
 {
     static uint8_t all[1] = {1}, none[1] = {0};
@@ -248,6 +235,10 @@ int machine_filter_msrs(struct machine *m, const uint32_t *allowed, unsigned n, 
     unsigned i;
 
     assert(n <= KVM_FILTER_MAX && KVM_FILTER_MAX <= KVM_MSR_FILTER_MAX_RANGES);
+    if (ioctl(m->vm_fd, KVM_CHECK_EXTENSION, KVM_CAP_X86_MSR_FILTER) <= 0) {
+        err_set(e, STATUS_UNSUPPORTED, "kvm: missing capability KVM_CAP_X86_MSR_FILTER");
+        return err_hint(e, "use a newer kernel (Linux 5.10 or later)");
+    }
     /* KVM wants at least one range for a filter that denies by default. */
     if (n == 0)
         filter.ranges[0] = (struct kvm_msr_filter_range){
@@ -257,20 +248,5 @@ int machine_filter_msrs(struct machine *m, const uint32_t *allowed, unsigned n, 
                                                          .nmsrs = 1,
                                                          .base = allowed[i],
                                                          .bitmap = all};
-    return set_filter(m, &filter, e);
-}
-
-int machine_keep_apic_hidden(struct machine *m, struct err *e)
-{
-    static uint8_t none[MSRS_KVM_N / 8];
-    struct kvm_msr_filter filter = {
-        .flags = KVM_MSR_FILTER_DEFAULT_ALLOW,
-        .ranges = {{.flags = KVM_MSR_FILTER_WRITE, .nmsrs = 1, .base = MSR_APIC_BASE, .bitmap = none},
-                   {.flags = KVM_MSR_FILTER_READ | KVM_MSR_FILTER_WRITE,
-                    .nmsrs = MSRS_KVM_N,
-                    .base = MSRS_KVM,
-                    .bitmap = none}},
-    };
-
-    return set_filter(m, &filter, e);
+    return call(m->vm_fd, KVM_X86_SET_MSR_FILTER, &filter, "KVM_X86_SET_MSR_FILTER", e);
 }

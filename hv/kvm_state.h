@@ -57,10 +57,4 @@ int machine_set_msrs(struct machine *m, const struct cpu_msr *msrs, unsigned n, 
 #define KVM_FILTER_MAX 16
 int machine_filter_msrs(struct machine *m, const uint32_t *allowed, unsigned n, struct err *e);
 
-/*
- * For a machine with a hidden APIC whose guest is not filtered otherwise: no
- * write to the APIC base, and no access to what KVM offers beside it.
- */
-int machine_keep_apic_hidden(struct machine *m, struct err *e);
-
 #endif

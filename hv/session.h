@@ -39,7 +39,7 @@ int session_open(struct session *s, const struct options *o, const struct snapsh
                  struct err *e);
 void session_close(struct session *s);
 
-/* Instead of session_close where this process is about to end: what takes KVM time is left behind. */
+/* Instead of session_close where this process is about to end: what takes KVM time is left to another. */
 void session_leave(struct session *s);
 
 /*

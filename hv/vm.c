@@ -2,9 +2,7 @@
 #include "hv/vm.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "boot/gdt.h"
 #include "boot/x86.h"
@@ -76,22 +74,9 @@ static int map_memory(struct vm *vm, struct err *e)
  */
 static bool kvm_shadows_tables(void)
 {
-    static const char *const parameters[] = {"/sys/module/kvm_intel/parameters/ept",
-                                             "/sys/module/kvm_amd/parameters/npt"};
-    unsigned i;
+    int ept = kvm_module_has("/sys/module/kvm_intel/parameters/ept");
 
-    for (i = 0; i < sizeof(parameters) / sizeof(parameters[0]); i++) {
-        int fd = open(parameters[i], O_RDONLY | O_CLOEXEC);
-        char value = 'N';
-        ssize_t n;
-
-        if (fd < 0)
-            continue;
-        n = read(fd, &value, 1);
-        close(fd);
-        return n != 1 || (value != 'Y' && value != '1');
-    }
-    return true;
+    return ept >= 0 ? ept == 0 : kvm_module_has("/sys/module/kvm_amd/parameters/npt") <= 0;
 }
 
 /* Whether the guest does not sleep, and neither its memory nor its APIC base is in the way. */

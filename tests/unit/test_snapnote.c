@@ -34,7 +34,14 @@ int main(void)
     sample_repair(head, sizeof(head));
     CHECK_EQ(snap_decode(head, sizeof(head), file_len, "it", &sample_cpu, &s, &info, &e), -1);
     CHECK_EQ(e.status, 126);
-    CHECK_HAS(e.text, "section NOTE: promises is too large (0x4, at most 0x3)");
+    CHECK_HAS(e.text, "what section NOTE promises is wrong (0x4, 0x0)");
+
+    tap_case("a note of another length is refused");
+    store_le64(head + note, 3);
+    store_le64(head + sample_entry(head, 12) + 16, 16);
+    sample_repair(head, sizeof(head));
+    CHECK_EQ(snap_decode(head, sizeof(head), file_len, "it", &sample_cpu, &s, &info, &e), -1);
+    CHECK_HAS(e.text, "length of section NOTE is wrong (0x10, 0x8)");
     snapshot_free(&sample);
     return tap_done();
 }

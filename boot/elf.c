@@ -240,14 +240,15 @@ static int vmm_note_take(const struct elf_file *f, const struct elf_note *note, 
     if (note->desc_len != 4)
         return elf_refuse(f, e, "VMM note has the wrong length (%" PRIu32 ", wanted 4)", note->desc_len);
     flags = load_le32(note->desc);
-    if ((flags & ~ELF_NOTE_IDENTITY) != 0)
+    if ((flags & ~(uint32_t)ELF_NOTE_FLAGS) != 0)
         return elf_refuse(f, e, "VMM note has unknown flags (0x%" PRIx32 ", known 0x%x)", flags,
-                          ELF_NOTE_IDENTITY);
-    if (flags != 0 && out->machine != ELF_I386)
+                          ELF_NOTE_FLAGS);
+    if ((flags & NOTE_FLAG_IDENTITY) != 0 && out->machine != ELF_I386)
         return elf_refuse(
             f, e, "VMM note wants paging off, which only i386 guests can do (flags 0x%" PRIx32 ")", flags);
     found->vmm_note = true;
-    out->identity = flags != 0;
+    out->identity = (flags & NOTE_FLAG_IDENTITY) != 0;
+    out->promises = flags / NOTE_FLAG_OUT;
     return 0;
 }
 

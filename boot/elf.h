@@ -19,6 +19,7 @@
 #include <stdint.h>
 
 #include "mem/error.h"
+#include "mem/guest_abi.h"
 
 /* EM_386 is always ELFCLASS32 and EM_X86_64 always ELFCLASS64. */
 enum elf_machine {
@@ -52,6 +53,7 @@ struct elf_image {
         bool has_addend; /* true: Elf64_Rela; false: Elf32_Rel, the addend is the word in the image */
     } relocs;
     bool identity;                         /* our own note says: runs with paging off (i386 only) */
+    unsigned promises;                     /* of our own note: some of PROMISES_ALL */
     char abi_version[ELF_ABI_VERSION_LEN]; /* of Hyperlight's version note, "" without one; printable ASCII */
 };
 
@@ -62,7 +64,13 @@ struct elf_image {
 #define ELF_NOTE_VMM_NAME        "VMM"
 #define ELF_NOTE_HYPERLIGHT_NAME "Hyperlight"
 #define ELF_NOTE_TYPE            1
-#define ELF_NOTE_IDENTITY        0x1u /* flag: the guest runs with paging off */
+#define ELF_NOTE_FLAGS           (NOTE_FLAG_IDENTITY | NOTE_FLAG_OUT | NOTE_FLAG_CPU)
+
+/* What a guest promises, in the order of the note's flags. Nothing is done about one that breaks its word. */
+#define PROMISE_OUT \
+    1u /* init and calls end by OUT 108, never by HLT; no MSR is used that boot/msrs.c does not list */
+#define PROMISE_CPU  2u /* CPUID is asked for nothing that a CPU for amd64 may lack */
+#define PROMISES_ALL 3u
 
 /*
  * Decode and check all of an ELF file: headers, segments, notes, and each

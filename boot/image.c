@@ -107,6 +107,7 @@ int image_build(const uint8_t *file, uint64_t file_len, const char *name, const 
         goto out;
     if (region_seal(&s.memory, e) != 0)
         goto out;
+    s.promises = elf.promises;
     s.sregs = guest_first_sregs(s.kind, l);
     s.entry = layout_pointer(l, AREA_SNAPSHOT, elf.entry - elf.vaddr_base);
     s.peb = layout_pointer(l, AREA_SNAPSHOT, l->peb_off);

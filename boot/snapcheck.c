@@ -16,7 +16,6 @@
 
 #define APIC_BASE_BSP    0x100u /* SDM 4, IA32_APIC_BASE */
 #define APIC_BASE_X2APIC 0x400u
-#define APIC_BASE_ENABLE 0x800u
 
 /* --- the plan ---------------------------------------------------------------------------------------- */
 

@@ -13,7 +13,7 @@
 #include "mem/zero.h"
 
 enum place { IN_HEAD, BEHIND_HEAD };
-enum presence { ALWAYS, OF_ABI, OF_BARE, WHEN_NOT_EMPTY };
+enum presence { ALWAYS, OF_ABI, OF_BARE, WHEN_NOT_EMPTY, PERHAPS_OF_ABI };
 
 static const struct known {
     enum snap_section type;
@@ -25,6 +25,7 @@ static const struct known {
     {SNAP_CPU, "CPU", IN_HEAD, OF_ABI},
     {SNAP_ROOTS, "ROOTS", IN_HEAD, OF_ABI},
     {SNAP_COMPAT, "COMPAT", IN_HEAD, ALWAYS},
+    {SNAP_NOTE, "NOTE", IN_HEAD, PERHAPS_OF_ABI},
     {SNAP_MEMORY, "MEMORY", BEHIND_HEAD, ALWAYS},
     {SNAP_TABLES, "TABLES", BEHIND_HEAD, WHEN_NOT_EMPTY},
     {SNAP_PLACED, "PLACED", BEHIND_HEAD, WHEN_NOT_EMPTY},
@@ -207,9 +208,10 @@ static int check_presence(const struct snapfile_info *info, enum presence of, st
 
     for (i = 0; i < KNOWN_N; i++) {
         const struct known *k = &known[i];
-        bool wanted = k->presence == ALWAYS || k->presence == of;
+        bool wanted = k->presence == ALWAYS || k->presence == of, there = snap_section(info, k->type) != NULL;
 
-        if (k->presence != WHEN_NOT_EMPTY && (snap_section(info, k->type) != NULL) != wanted)
+        if (k->presence == PERHAPS_OF_ABI ? there && of == OF_BARE
+                                          : k->presence != WHEN_NOT_EMPTY && there != wanted)
             return err_set(e, STATUS_IMAGE,
                            wanted ? "there is no section %s" : "section %s is not for such a guest", k->name);
     }
@@ -381,10 +383,20 @@ static int decode_bare(const uint8_t *head, const struct snapfile_info *info, st
 static int decode_abi(const uint8_t *head, const struct snapfile_info *info, struct snapshot *s,
                       struct err *e)
 {
+    const struct snapfile_section *note = snap_section(info, SNAP_NOTE);
+
     if (read_small(head, info, SNAP_PLAN, read_plan, s, e) != 0 ||
         read_small(head, info, SNAP_CPU, read_cpu, s, e) != 0 ||
         read_small(head, info, SNAP_ROOTS, read_roots, s, e) != 0 || check_large(info, &s->plan, e) != 0)
         return -1;
+    if (note != NULL) {
+        if (check_len(info, SNAP_NOTE, SNAP_NOTE_LEN, e) != 0)
+            return -1;
+        s->promises = (unsigned)load_le64(head + note->off);
+        if (demand("what section NOTE promises", load_le64(head + note->off) & ~(uint64_t)PROMISES_ALL, 0,
+                   e) != 0)
+            return -1;
+    }
     return snapshot_check(s, e);
 }
 

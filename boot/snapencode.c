@@ -7,9 +7,9 @@
 #include "mem/crc32c.h"
 #include "mem/num.h"
 
-#define SECTIONS_N 8u /* at most, in one file */
+#define SECTIONS_N 9u /* at most, in one file */
 
-/* All small sections fit a head of one chunk. */
+/* All small sections fit a head of one chunk: those of a bare kernel do, and NOTE is one number. */
 _Static_assert(SNAP_HEADER_LEN + SECTIONS_N * SNAP_ENT_SIZE + 4 * SNAP_FIELDS_MAX + BARE_STATE_MAX <=
                    SNAP_CHUNK_LEN,
                "the head has room");
@@ -68,6 +68,10 @@ uint64_t snap_encode(const struct snapshot *s, const struct snap_stamp *stamp, u
         add_small(&t, head, SNAP_ROOTS, snap_write_roots(s, head + t.off));
     }
     add_small(&t, head, SNAP_COMPAT, snap_write_compat(&stamp->cpu, head + t.off));
+    if (s->promises != 0) {
+        store_le64(head + t.off, s->promises);
+        add_small(&t, head, SNAP_NOTE, SNAP_NOTE_LEN);
+    }
     t.off = SNAP_CHUNK_LEN;
     add_section(&t, SNAP_MEMORY, s->plan.snapshot_len, 0);
     add_section(&t, SNAP_TABLES, s->plan.pt_len, stamp->tables_crc);

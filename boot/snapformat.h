@@ -4,7 +4,8 @@
  *
  *   0         header, 4096 bytes, the last four their checksum
  *   4096      table: one entry of 32 bytes a section, in the order of the file
- *             small sections: PLAN CPU ROOTS COMPAT; numbers of 8 bytes, text padded with zeros
+ *             small sections: PLAN CPU ROOTS COMPAT, and NOTE if the guest promises something; numbers of
+ *             8 bytes, text padded with zeros
  *             of a bare kernel: MACHINE STATE DEVICES COMPAT
  *             zeros up to a multiple of 64 KiB: the end of the head
  *   head_len  MEMORY  the pages, as they are mapped; pages of zeros are holes
@@ -72,7 +73,10 @@ enum snap_section {
     SNAP_MACHINE = 9,
     SNAP_STATE = 10,
     SNAP_DEVICES = 11,
+    SNAP_NOTE = 12,
 };
+
+#define SNAP_NOTE_LEN        8u /* one number: what the guest promises */
 
 #define SNAP_SECTION_VERSION 1u /* of every section so far */
 #define SNAP_SECTIONS_MAX    32u

@@ -54,6 +54,8 @@ struct snapshot {
     struct gpa roots[HOST_PAGE_ROOTS_MAX];
     unsigned roots_n, root_active;
 
+    unsigned promises; /* the guest's own word, boot/elf.h: some of PROMISES_ALL */
+
     /* How it goes on: with init (generation 0), or with calls. */
     bool takes_calls;
     struct guest_ptr entry; /* first instruction of init */

@@ -44,6 +44,7 @@
 
 /* IA32_APIC_BASE after a reset: the bootstrap processor's, enabled, at its usual page (SDM 3A, "Local APIC
  * Status and Location"). */
-#define APIC_BASE_RESET 0xfee00900u
+#define APIC_BASE_RESET  0xfee00900u
+#define APIC_BASE_ENABLE 0x800u
 
 #endif

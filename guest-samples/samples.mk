@@ -7,6 +7,12 @@ sample_names := hello abort fault badread spin selfwrite rodesc scratch peb coun
 	cow multiroot shared rodata lineage dirty ring3
 rodesc_kinds := amd64 i686
 
+# What a guest's note promises (mem/guest_abi.h), if not both that it ends by OUT 108 and that a plain CPU will do.
+timer_note := 0
+hostile_note := 0
+dirty_note := NOTE_FLAG_OUT
+note_of = $(or $($(1)_note),NOTE_FLAG_OUT|NOTE_FLAG_CPU)
+
 # About page tables.
 multiroot_kinds := amd64 i686
 shared_kinds := amd64 i686
@@ -52,29 +58,31 @@ guest_calling_src := guest-samples/guest.c guest-samples/guest_trap.c guest-samp
 	guest-samples/guest_mem.c mem/message.c mem/message_read.c mem/message_write.c mem/iostack.c
 guest_src = $(if $(filter $(1),$(calling_names)),$(guest_calling_src) guest-samples/trap_$(2).S,$(guest_plain_src))
 
-# $(1) file name's ending, $(2) -m64 or -m32, $(3) pie or fixed, $(4) amd64 or i686, $(5) further sources
+# $(1) file name's ending, $(2) -m64 or -m32, $(3) pie or fixed, $(4) amd64 or i686, $(5) a further flag of the note
 define sample_rule
 $$(samples_dir)/%-$(1).elf: guest-samples/%.c $$(guest_deps) $$(guest_plain_src) $$(guest_calling_src) \
-		guest-samples/start_$(4).S guest-samples/trap_$(4).S $(5)
+		guest-samples/start_$(4).S guest-samples/trap_$(4).S guest-samples/note.S
 	@mkdir -p $$(@D)
 	$$(guest_cc) $(2) $$(if $$(filter -m64,$(2)),-mno-red-zone) $$(guest_cflags) $$(guest_$(3)) \
-		$$(guest_ldflags) $$(guest_$(3)_ld) -o $$@ guest-samples/start_$(4).S $(5) $$(call guest_src,$$*,$(4)) $$<
+		$$(guest_ldflags) $$(guest_$(3)_ld) -o $$@ "-DNOTE_FLAGS=($$(call note_of,$$*)$(5))" \
+		guest-samples/start_$(4).S guest-samples/note.S $$(call guest_src,$$*,$(4)) $$<
 endef
 $(eval $(call sample_rule,amd64,-m64,pie,amd64,))
 $(eval $(call sample_rule,i686,-m32,fixed,i686,))
-$(eval $(call sample_rule,i686-identity,-m32,fixed,i686,guest-samples/note_identity.S))
+$(eval $(call sample_rule,i686-identity,-m32,fixed,i686,|NOTE_FLAG_IDENTITY))
 $(eval $(call sample_rule,fixed-amd64,-m64,fixed,amd64,))
 $(eval $(call sample_rule,pie-i686,-m32,pie,i686,))
 
 # $(1) file name's ending, $(2) -m64 or -m32, $(3) pie or fixed, $(4) further sources
 define lean_rule
-$$(samples_dir)/lean-$(1).elf: guest-samples/lean.S $$(guest_deps) $(4)
+$$(samples_dir)/lean-$(1).elf: guest-samples/lean.S guest-samples/note.S $$(guest_deps)
 	@mkdir -p $$(@D)
-	$$(guest_cc) $(2) -I. $$(guest_$(3)) $$(guest_ldflags) $$(guest_$(3)_ld) -o $$@ guest-samples/lean.S $(4)
+	$$(guest_cc) $(2) -I. $$(guest_$(3)) $$(guest_ldflags) $$(guest_$(3)_ld) -o $$@ \
+		"-DNOTE_FLAGS=($$(call note_of,lean)$(4))" guest-samples/lean.S guest-samples/note.S
 endef
 $(eval $(call lean_rule,amd64,-m64,pie,))
 $(eval $(call lean_rule,i686,-m32,fixed,))
-$(eval $(call lean_rule,i686-identity,-m32,fixed,guest-samples/note_identity.S))
+$(eval $(call lean_rule,i686-identity,-m32,fixed,|NOTE_FLAG_IDENTITY))
 
 bare_ldflags := -m32 -no-pie -nostdlib -static -Wl,--build-id=none -Wl,-z,norelro -Wl,-z,max-page-size=4096 \
 	-Wl,-z,noexecstack -Wl,--no-warn-rwx-segments

@@ -191,6 +191,7 @@ int capture_make(struct vm *vm, struct snapshot *out, struct err *e)
         return -1;
     }
     s.generation = vm->snap->generation + 1;
+    s.promises = vm->snap->promises;
     s.takes_calls = true;
     s.entry = vm->snap->entry;
     s.peb = vm->snap->peb;

@@ -18,7 +18,7 @@ static int run_snapshot(const struct options *o, const struct snapshot *snap, st
         return -1;
     if (session_start(&s, out, e) == 0)
         result = session_call_all(&s, out, calls, e);
-    session_close(&s);
+    session_leave(&s);
     return result;
 }
 

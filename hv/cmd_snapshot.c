@@ -31,7 +31,7 @@ static int run_and_save(const struct options *o, const struct snapshot *snap, st
         result = session_call_all(&s, out, calls, e);
     if (result == 0 && out->reason == REASON_ENDED)
         result = save(&s, o->output, e);
-    session_close(&s);
+    session_leave(&s);
     return result;
 }
 

@@ -1,241 +1,27 @@
-/* Every call into KVM. See kvm.h for the contract. */
+/* A machine that was made: slots, registers, runs. See kvm.h for the contract. */
 #include "hv/kvm.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <linux/kvm.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include "boot/x86.h"
+#include "hv/kvm_failed.h"
 #include "mem/assert.h"
 #include "mem/bytes.h"
 #include "mem/layout.h"
 #include "mem/num.h"
 
-#define KVM_PATH           "/dev/kvm"
-#define CPUID_ENTRIES      256
-#define CPUID_FEATURES     0x00000001u
-#define CPUID_EXTENDED     0x00000007u
-#define CPUID_CACHES       0x00000004u
-#define CPUID_TOPOLOGY     0x0000000bu
-#define CPUID_TOPOLOGY_V2  0x0000001fu
-#define CPUID_AMD          0x80000001u
-#define CPUID_ADDR_SIZES   0x80000008u
-#define CPUID_AMD_TOPOLOGY 0x8000001eu
-
 /* KVM re-enters the guest after 1,024 rounds of a string instruction, each of which may take a few exits. */
 #define FINISH_MAX 16384
 
-/* Features a guest must not see: nested virtualisation, x2APIC (its MSRs pass KVM's filter), CET. */
-static const struct {
-    uint32_t function, index, ecx, edx;
-} cpuid_hidden[] = {
-    {CPUID_FEATURES, 0, 1u << 5 | 1u << 21, 0},
-    {CPUID_EXTENDED, 0, 1u << 7, 1u << 20},
-    {CPUID_AMD, 0, 1u << 2, 0},
-};
-
-static const struct {
-    int cap;
-    const char *name;
-} caps_needed[] = {
-    {KVM_CAP_USER_MEMORY, "KVM_CAP_USER_MEMORY"},
-    {KVM_CAP_EXT_CPUID, "KVM_CAP_EXT_CPUID"},
-    {KVM_CAP_READONLY_MEM, "KVM_CAP_READONLY_MEM"},
-    {KVM_CAP_IMMEDIATE_EXIT, "KVM_CAP_IMMEDIATE_EXIT"},
-    {KVM_CAP_XSAVE, "KVM_CAP_XSAVE"},
-};
-
-static int open_failed(int errnum, struct err *e)
-{
-    err_set_errno(e, STATUS_UNSUPPORTED, errnum, "%s: cannot open", KVM_PATH);
-    if (errnum == ENOENT && access("/sys/module/kvm", F_OK) == 0)
-        return err_hint(e, "kvm is loaded but its device node is missing: mount devtmpfs on /dev");
-    if (errnum == ENOENT || errnum == ENXIO || errnum == ENODEV)
-        return err_hint(
-            e, "load kvm_intel or kvm_amd; in a virtual machine turn on nested virtualisation first, "
-               "in an initramfs mount devtmpfs on /dev");
-    if (errnum == EACCES || errnum == EPERM)
-        return err_hint(e, "add this user to the group that owns %s (often kvm), or chmod 0666 %s", KVM_PATH,
-                        KVM_PATH);
-    return -1;
-}
-
-int kvm_open(int *out, struct err *e)
-{
-    int fd = open(KVM_PATH, O_RDWR | O_CLOEXEC);
-    int version;
-    unsigned i;
-
-    if (fd < 0)
-        return open_failed(errno, e);
-    version = ioctl(fd, KVM_GET_API_VERSION, 0);
-    if (version < 0) {
-        int errnum = errno;
-
-        close(fd);
-        return err_set_errno(e, STATUS_UNSUPPORTED, errnum, "%s: not KVM (KVM_GET_API_VERSION)", KVM_PATH);
-    }
-    if (version != KVM_API_VERSION) {
-        close(fd);
-        return err_set(e, STATUS_UNSUPPORTED, "kvm: wrong API version (%d, %d wanted)", version,
-                       KVM_API_VERSION);
-    }
-    for (i = 0; i < sizeof(caps_needed) / sizeof(caps_needed[0]); i++) {
-        if (ioctl(fd, KVM_CHECK_EXTENSION, caps_needed[i].cap) <= 0) {
-            close(fd);
-            err_set(e, STATUS_UNSUPPORTED, "kvm: missing capability %s", caps_needed[i].name);
-            return err_hint(e, "use a newer kernel (Linux 4.12 has all that vmm needs)");
-        }
-    }
-    *out = fd;
-    return 0;
-}
-
-/* The ioctl's name is part of the message, so that each failure names its own call. */
-static int call_failed(const char *name, int errnum, struct err *e)
+int kvm_failed(const char *name, int errnum, struct err *e)
 {
     return err_set_errno(e, STATUS_HOST, errnum, "kvm: %s failed", name);
-}
-
-/*
- * What KVM passes on from the CPU it happens to run on: how many there are and
- * which one this is. The guest has one, number 0, and a local APIC only where
- * there is an in-kernel one.
- */
-static void fix_cpuid(struct kvm_cpuid_entry2 *c, const struct machine_options *opt)
-{
-    switch (c->function) {
-    case CPUID_FEATURES:
-        c->ebx = (c->ebx & 0xffffu) | 1u << 16;
-        c->edx &= ~(1u << 28 | 1u << 9);
-        c->edx |= opt->irqchip ? 1u << 9 : 0;
-        break;
-    case CPUID_CACHES: c->eax &= 0x3fffu; break;
-    case CPUID_TOPOLOGY:
-    case CPUID_TOPOLOGY_V2:
-    case CPUID_AMD_TOPOLOGY: c->eax = c->ebx = c->ecx = c->edx = 0; break;
-    case CPUID_AMD: c->ecx &= ~(1u << 22 | 1u << 1); break;
-    case CPUID_ADDR_SIZES:
-        c->eax = (c->eax & ~0xffu) | opt->phys_bits;
-        c->ecx = 0;
-        break;
-    default: break;
-    }
-}
-
-static int set_cpuid(struct machine *m, int kvm_fd, const struct machine_options *opt, struct err *e)
-{
-    struct kvm_cpuid2 *cpuid;
-    unsigned i, j;
-    int result = -1;
-
-    cpuid = calloc(1, sizeof(*cpuid) + CPUID_ENTRIES * sizeof(cpuid->entries[0]));
-    if (cpuid == NULL)
-        return err_set_errno(e, STATUS_HOST, ENOMEM, "host memory: CPUID table");
-    cpuid->nent = CPUID_ENTRIES;
-    if (ioctl(kvm_fd, KVM_GET_SUPPORTED_CPUID, cpuid) != 0) {
-        call_failed("KVM_GET_SUPPORTED_CPUID", errno, e);
-        goto out;
-    }
-    for (i = 0; i < cpuid->nent; i++) {
-        struct kvm_cpuid_entry2 *c = &cpuid->entries[i];
-
-        for (j = 0; j < sizeof(cpuid_hidden) / sizeof(cpuid_hidden[0]); j++) {
-            if (c->function == cpuid_hidden[j].function && c->index == cpuid_hidden[j].index) {
-                c->ecx &= ~cpuid_hidden[j].ecx;
-                c->edx &= ~cpuid_hidden[j].edx;
-            }
-        }
-        fix_cpuid(c, opt);
-    }
-    if (ioctl(m->vcpu_fd, KVM_SET_CPUID2, cpuid) != 0) {
-        call_failed("KVM_SET_CPUID2", errno, e);
-        goto out;
-    }
-    result = 0;
-out:
-    free(cpuid);
-    return result;
-}
-
-/* Before the vCPU is made. Where the CPU needs none of it, KVM takes it all the same. */
-static int place_real_mode(struct machine *m, struct err *e)
-{
-    uint64_t map = REAL_MODE_MAP;
-
-    if (ioctl(m->vm_fd, KVM_SET_IDENTITY_MAP_ADDR, &map) != 0)
-        return call_failed("KVM_SET_IDENTITY_MAP_ADDR", errno, e);
-    if (ioctl(m->vm_fd, KVM_SET_TSS_ADDR, (unsigned long)REAL_MODE_TSS) != 0)
-        return call_failed("KVM_SET_TSS_ADDR", errno, e);
-    return 0;
-}
-
-int machine_open(struct machine *m, int kvm_fd, const struct machine_options *opt, struct err *e)
-{
-    const struct kvm_pit_config pit = {.flags = KVM_PIT_SPEAKER_DUMMY};
-    struct machine n = MACHINE_CLOSED;
-    int run_len, slots;
-    void *run;
-
-    /* A signal that arrives while KVM creates the machine gives EINTR and no harm: try again. */
-    do
-        n.vm_fd = ioctl(kvm_fd, KVM_CREATE_VM, 0);
-    while (n.vm_fd < 0 && errno == EINTR);
-    if (n.vm_fd < 0) {
-        int errnum = errno;
-
-        call_failed("KVM_CREATE_VM", errnum, e);
-        if (errnum == EBUSY || errnum == ENODEV)
-            err_hint(e, "another hypervisor may own the CPU's virtualisation");
-        goto fail;
-    }
-    slots = ioctl(n.vm_fd, KVM_CHECK_EXTENSION, KVM_CAP_NR_MEMSLOTS);
-    n.slots_max = slots > 0 ? (uint32_t)slots : 32;
-    if (opt->real_mode && place_real_mode(&n, e) != 0)
-        goto fail;
-    if (opt->irqchip && ioctl(n.vm_fd, KVM_CREATE_IRQCHIP, 0) != 0) {
-        call_failed("KVM_CREATE_IRQCHIP", errno, e);
-        goto fail;
-    }
-    if (opt->pit && ioctl(n.vm_fd, KVM_CREATE_PIT2, &pit) != 0) {
-        call_failed("KVM_CREATE_PIT2", errno, e);
-        goto fail;
-    }
-    n.vcpu_fd = ioctl(n.vm_fd, KVM_CREATE_VCPU, 0);
-    if (n.vcpu_fd < 0) {
-        call_failed("KVM_CREATE_VCPU", errno, e);
-        goto fail;
-    }
-    run_len = ioctl(kvm_fd, KVM_GET_VCPU_MMAP_SIZE, 0);
-    if (run_len < (int)sizeof(struct kvm_run)) {
-        if (run_len < 0)
-            call_failed("KVM_GET_VCPU_MMAP_SIZE", errno, e);
-        else
-            err_set(e, STATUS_HOST, "kvm: the shared run page is too small (%d bytes)", run_len);
-        goto fail;
-    }
-    run = mmap(NULL, (size_t)run_len, PROT_READ | PROT_WRITE, MAP_SHARED, n.vcpu_fd, 0);
-    if (run == MAP_FAILED) {
-        int errnum = errno;
-
-        err_set_errno(e, STATUS_HOST, errnum, "kvm: cannot map the run page");
-        goto fail;
-    }
-    n.run = (struct kvm_run *)run;
-    n.run_len = (uint64_t)run_len;
-    if (set_cpuid(&n, kvm_fd, opt, e) != 0)
-        goto fail;
-    *m = n;
-    return 0;
-fail:
-    machine_close(&n);
-    return -1;
 }
 
 void machine_close(struct machine *m)
@@ -365,7 +151,7 @@ int machine_get_sregs(struct machine *m, struct cpu_sregs *s, struct err *e)
     struct kvm_sregs k;
 
     if (ioctl(m->vcpu_fd, KVM_GET_SREGS, &k) != 0)
-        return call_failed("KVM_GET_SREGS", errno, e);
+        return kvm_failed("KVM_GET_SREGS", errno, e);
     *s = (struct cpu_sregs){
         .cs = from_kvm_segment(&k.cs),
         .ds = from_kvm_segment(&k.ds),
@@ -412,7 +198,7 @@ int machine_set_regs(struct machine *m, const struct cpu_regs *r, struct err *e)
     };
 
     if (ioctl(m->vcpu_fd, KVM_SET_REGS, &k) != 0)
-        return call_failed("KVM_SET_REGS", errno, e);
+        return kvm_failed("KVM_SET_REGS", errno, e);
     return 0;
 }
 
@@ -421,7 +207,7 @@ int machine_get_regs(struct machine *m, struct cpu_regs *r, struct err *e)
     struct kvm_regs k;
 
     if (ioctl(m->vcpu_fd, KVM_GET_REGS, &k) != 0)
-        return call_failed("KVM_GET_REGS", errno, e);
+        return kvm_failed("KVM_GET_REGS", errno, e);
     *r = (struct cpu_regs){
         .rax = k.rax,
         .rbx = k.rbx,
@@ -455,7 +241,7 @@ int machine_reset_fpu(struct machine *m, struct err *e)
     store_le32(area + 24, 0x1f80);
     store_le64(area + 512, 3);
     if (ioctl(m->vcpu_fd, KVM_SET_XSAVE, &x) != 0)
-        return call_failed("KVM_SET_XSAVE", errno, e);
+        return kvm_failed("KVM_SET_XSAVE", errno, e);
     return 0;
 }
 
@@ -496,6 +282,18 @@ static void decode_internal(const struct kvm_run *r, struct exit *x)
     }
 }
 
+/* Whether the vCPU sleeps in a HLT that KVM took for itself; it is awake then. */
+static bool wake_halted(struct machine *m)
+{
+    struct kvm_mp_state state;
+
+    if (!m->hidden_apic || ioctl(m->vcpu_fd, KVM_GET_MP_STATE, &state) != 0 ||
+        state.mp_state != KVM_MP_STATE_HALTED)
+        return false;
+    state.mp_state = KVM_MP_STATE_RUNNABLE;
+    return ioctl(m->vcpu_fd, KVM_SET_MP_STATE, &state) == 0;
+}
+
 int machine_run(struct machine *m, struct exit *out, struct err *e)
 {
     struct kvm_run *r = m->run;
@@ -509,8 +307,8 @@ int machine_run(struct machine *m, struct exit *out, struct err *e)
         int errnum = errno;
 
         if (errnum != EINTR)
-            return call_failed("KVM_RUN", errnum, e);
-        x.kind = EXIT_INTERRUPTED;
+            return kvm_failed("KVM_RUN", errnum, e);
+        x.kind = wake_halted(m) ? EXIT_HLT : EXIT_INTERRUPTED;
         *out = x;
         return 0;
     }
@@ -549,7 +347,7 @@ int machine_finish(struct machine *m, struct err *e)
     machine_unkick(m);
     if (result == 0)
         return err_set(e, STATUS_HOST, "kvm: an instruction of the guest cannot be finished (%u exits)", i);
-    return errnum == EINTR ? 0 : call_failed("KVM_RUN", errnum, e);
+    return errnum == EINTR ? 0 : kvm_failed("KVM_RUN", errnum, e);
 }
 
 int machine_set_irq(struct machine *m, unsigned line, bool level, struct err *e)
@@ -557,7 +355,7 @@ int machine_set_irq(struct machine *m, unsigned line, bool level, struct err *e)
     struct kvm_irq_level l = {.irq = line, .level = level};
 
     if (ioctl(m->vm_fd, KVM_IRQ_LINE, &l) != 0)
-        return call_failed("KVM_IRQ_LINE", errno, e);
+        return kvm_failed("KVM_IRQ_LINE", errno, e);
     return 0;
 }
 

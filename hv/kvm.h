@@ -23,10 +23,13 @@ struct machine {
     struct kvm_run *run;
     uint64_t run_len;
     uint32_t slots_max; /* memory slots this KVM offers */
+    bool hidden_apic;   /* as asked for, and this KVM can do it */
 };
 
 struct machine_options {
     unsigned phys_bits; /* MAXPHYADDR in the guest's CPUID */
+    bool plain_cpu;     /* CPUID offers what every CPU for amd64 has, instead of all that this KVM does */
+    bool hidden_apic;   /* see machine_open; not with irqchip */
     bool irqchip;       /* in-kernel PIC, IOAPIC and local APIC */
     bool pit;           /* in-kernel PIT, and port 0x61 with it; needs irqchip */
     bool real_mode;     /* may run without protection; takes REAL_MODE_MAP and REAL_MODE_TSS */
@@ -42,13 +45,32 @@ struct machine_options {
  */
 int kvm_open(int *fd, struct err *e);
 
+/* Whether a parameter of KVM's modules, a path in /sys, is on; -1 when it is not there to tell. */
+int kvm_module_has(const char *parameter);
+
 /*
- * Create a machine with its vCPU; `kvm_fd` from kvm_open stays the caller's.
- * machine_close releases it, harmless on one that was closed or never opened
- * (initialise with MACHINE_CLOSED).
+ * Create a machine; `kvm_fd` from kvm_open stays the caller's. Its memory comes
+ * next, and then machine_add_cpu makes its vCPU and what interrupts it: a slot
+ * that is set later than that waits milliseconds for KVM, which by then has
+ * readers of the list of devices to wait for. machine_close releases it,
+ * harmless on one that was closed or never opened (initialise with MACHINE_CLOSED).
+ *
+ * `hidden_apic`: the vCPU gets a local APIC in the kernel that is turned off as
+ * long as its APIC base says so, which the guest must not be able to change. A
+ * guest cannot find it, and KVM need not rewrite its own code for the first and
+ * last vCPU without one, which takes longer than all else. But a HLT is KVM's
+ * then, which sleeps: machine_run notices at the next signal and makes an EXIT_HLT of it.
+ * Left out where KVM cannot, or would have to put a page of its own into the guest.
  */
 #define MACHINE_CLOSED ((struct machine){.vm_fd = -1, .vcpu_fd = -1})
 int machine_open(struct machine *m, int kvm_fd, const struct machine_options *opt, struct err *e);
+
+/*
+ * The vCPU of a machine that has none yet. 0; -1; or MACHINE_SHOWS_APIC: the
+ * hidden APIC cannot be hidden on this host, so open another machine, which will have none.
+ */
+#define MACHINE_SHOWS_APIC 1
+int machine_add_cpu(struct machine *m, int kvm_fd, const struct machine_options *opt, struct err *e);
 void machine_close(struct machine *m);
 
 /* Back [at, at + len) of the guest by `host`; all page aligned. len 0 removes the slot. */
@@ -69,7 +91,7 @@ int machine_get_regs(struct machine *m, struct cpu_regs *r, struct err *e);
 int machine_reset_fpu(struct machine *m, struct err *e);
 
 /*
- * Run until an exit. A signal gives EXIT_INTERRUPTED; so does the next run
+ * Run until an exit. A signal gives EXIT_INTERRUPTED (or EXIT_HLT, see machine_open); so does the next run
  * after machine_kick. Before that next run the caller calls machine_unkick
  * and then looks at why it was kicked, in this order, and no kick is lost.
  */

@@ -8,20 +8,16 @@
 #include <string.h>
 #include <sys/ioctl.h>
 
+#include "hv/kvm_failed.h"
 #include "mem/assert.h"
 
-#define PIC_MASTER 0
-#define PIC_SLAVE  1
-#define IOAPIC     2
+#define PIC_MASTER    0
+#define PIC_SLAVE     1
+#define IOAPIC        2
 
 static int call(int fd, unsigned long request, void *arg, const char *name, struct err *e)
 {
-    if (ioctl(fd, (int)request, arg) < 0) {
-        int errnum = errno;
-
-        return err_set_errno(e, STATUS_HOST, errnum, "kvm: %s failed", name);
-    }
-    return 0;
+    return ioctl(fd, (int)request, arg) < 0 ? kvm_failed(name, errno, e) : 0;
 }
 
 /* ioctl takes a pointer to data it will not change as one it might. */

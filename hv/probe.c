@@ -24,7 +24,9 @@ int probe_paging32(int kvm_fd, struct err *e)
 
     if (machine_open(&m, kvm_fd, &opt, e) != 0)
         return -1;
-    result = machine_set_sregs(&m, &s, &refused) == 0;
+    result = machine_add_cpu(&m, kvm_fd, &opt, e);
+    if (result == 0)
+        result = machine_set_sregs(&m, &s, &refused) == 0;
     machine_close(&m);
     return result;
 }

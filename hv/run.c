@@ -65,6 +65,13 @@ static void set_timer(struct run *r, uint32_t us)
     stop_set_timer(r->env->stop, (uint64_t)us * 1000);
 }
 
+/* A guest that sleeps in spite of its word is noticed when a signal comes: see to it that one does. */
+static void watch_sleep(const struct run_env *env)
+{
+    if (env->vm->machine.hidden_apic)
+        stop_tick(env->stop);
+}
+
 /* A signal came, for whatever reason: find out which. */
 static int look(struct run *r, struct err *e)
 {
@@ -77,7 +84,11 @@ static int look(struct run *r, struct err *e)
         return end_stopped(r, cause, e);
     if (stop_timer_due(r->env->stop) && machine_pulse_irq0(&r->env->vm->machine, e) != 0)
         return -1;
-    return console_flush(r->env->console, e) < 0 ? -1 : 1;
+    if (console_flush(r->env->console, e) < 0)
+        return -1;
+    stop_ticked(r->env->stop);
+    watch_sleep(r->env);
+    return 1;
 }
 
 /* One exit. 1: run on, 0: the run ended as the outcome tells, -1: the host failed. */
@@ -164,6 +175,7 @@ int run_until_halt(const struct run_env *env, struct outcome *out, struct err *e
     env->vm->ran = true;
     stop_watch(env->stop, &env->vm->machine);
     stop_arm(env->stop, env->limit_ns);
+    watch_sleep(env);
     result = loop(&r, e);
     stop_set_timer(env->stop, 0);
     out->ran_ns += host_monotonic() - start;

@@ -7,6 +7,7 @@
 
 #include "hv/core.h"
 #include "hv/counter.h"
+#include "hv/teardown.h"
 #include "hv/value.h"
 
 int session_open(struct session *s, const struct options *o, const struct snapshot *snap, bool warm,
@@ -53,6 +54,13 @@ void session_close(struct session *s)
     vm_close(&s->vm);
     stop_close(&s->stop);
     close(s->kvm_fd);
+}
+
+void session_leave(struct session *s)
+{
+    counter_close();
+    stop_close(&s->stop);
+    teardown_leave(&s->vm.machine);
 }
 
 /* A counter that is not intact says more than whatever else the guest came to. */

@@ -39,6 +39,9 @@ int session_open(struct session *s, const struct options *o, const struct snapsh
                  struct err *e);
 void session_close(struct session *s);
 
+/* Instead of session_close where this process is about to end: what takes KVM time is left to another. */
+void session_leave(struct session *s);
+
 /*
  * Restore the guest and, if it starts from an image, run its init. *out starts
  * anew. 0 when *out tells how it went, -1 when the host failed.

@@ -392,7 +392,8 @@ void state_free_baseline(struct state_baseline *b)
 
 int state_filter_msrs(struct machine *m, const struct guest_kind *kind, struct err *e)
 {
-    if (!kind->filter_msrs)
+    /* The APIC's base is among those that the table does not know. */
+    if (!kind->filter_msrs && !m->hidden_apic)
         return 0;
     return machine_filter_msrs(m, guest_msrs, GUEST_MSRS_N, e);
 }

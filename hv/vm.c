@@ -2,9 +2,7 @@
 #include "hv/vm.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "boot/gdt.h"
 #include "boot/x86.h"
@@ -76,29 +74,47 @@ static int map_memory(struct vm *vm, struct err *e)
  */
 static bool kvm_shadows_tables(void)
 {
-    static const char *const parameters[] = {"/sys/module/kvm_intel/parameters/ept",
-                                             "/sys/module/kvm_amd/parameters/npt"};
-    unsigned i;
+    int ept = kvm_module_has("/sys/module/kvm_intel/parameters/ept");
 
-    for (i = 0; i < sizeof(parameters) / sizeof(parameters[0]); i++) {
-        int fd = open(parameters[i], O_RDONLY | O_CLOEXEC);
-        char value = 'N';
-        ssize_t n;
+    return ept >= 0 ? ept == 0 : kvm_module_has("/sys/module/kvm_amd/parameters/npt") <= 0;
+}
 
-        if (fd < 0)
-            continue;
-        n = read(fd, &value, 1);
-        close(fd);
-        return n != 1 || (value != 'Y' && value != '1');
-    }
-    return true;
+/* Whether the guest does not sleep, and neither its memory nor its APIC base is in the way. */
+static bool can_hide_apic(const struct vm *vm)
+{
+    const struct snapshot *s = vm->snap;
+    const struct layout *l = &s->plan;
+
+    return (s->promises & PROMISE_OUT) != 0 && !vm->irqchip && (s->sregs.apic_base & APIC_BASE_ENABLE) == 0 &&
+           !num_overlap(l->base.v, l->snapshot_len, APIC_ACCESS_PAGE, PAGE_LEN) &&
+           !num_overlap(l->scratch_gpa.v, l->sizes.scratch_len, APIC_ACCESS_PAGE, PAGE_LEN);
+}
+
+static int make_machine(struct vm *vm, struct err *e)
+{
+    const struct snapshot *s = vm->snap;
+    const struct machine_options mo = {.phys_bits = s->kind->phys_bits,
+                                       .plain_cpu = (s->promises & PROMISE_CPU) != 0,
+                                       .hidden_apic = can_hide_apic(vm),
+                                       .irqchip = vm->irqchip};
+    int result;
+
+    if (machine_open(&vm->machine, vm->kvm_fd, &mo, e) != 0)
+        return -1;
+    slots_init(&vm->slots, &vm->machine, vm->irqchip, false);
+    if (map_memory(vm, e) != 0)
+        return -1;
+    result = machine_add_cpu(&vm->machine, vm->kvm_fd, &mo, e);
+    if (result != 0)
+        return result;
+    return state_filter_msrs(&vm->machine, s->kind, e);
 }
 
 int vm_open(struct vm *out, int kvm_fd, const struct snapshot *snap, const struct vm_options *opt,
             struct err *e)
 {
-    const struct machine_options mo = {.phys_bits = snap->kind->phys_bits, .irqchip = opt->irqchip};
     struct vm *vm = out;
+    int result;
 
     *vm = (struct vm){
         .snap = snap,
@@ -108,16 +124,14 @@ int vm_open(struct vm *out, int kvm_fd, const struct snapshot *snap, const struc
         .warm = opt->warm,
         .shadows = opt->warm && kvm_shadows_tables(),
     };
-    if (machine_open(&vm->machine, kvm_fd, &mo, e) != 0)
-        return -1;
-    slots_init(&vm->slots, &vm->machine, opt->irqchip, false);
-    if (state_filter_msrs(&vm->machine, snap->kind, e) != 0 || map_memory(vm, e) != 0 ||
-        (vm->warm && state_take_baseline(&vm->baseline, kvm_fd, &vm->machine,
-                                         vm->irqchip ? PART_OF_IRQCHIP : PART_OF_ALL, e) != 0)) {
+    result = make_machine(vm, e);
+    if (result == 0 && vm->warm)
+        result = state_take_baseline(&vm->baseline, kvm_fd, &vm->machine,
+                                     vm->irqchip ? PART_OF_IRQCHIP : PART_OF_ALL, e);
+    if (result != 0)
         vm_close(vm);
-        return -1;
-    }
-    return 0;
+    /* Once: from then on no machine has one. */
+    return result == MACHINE_SHOWS_APIC ? vm_open(out, kvm_fd, snap, opt, e) : result;
 }
 
 void vm_close(struct vm *vm)

@@ -106,5 +106,8 @@
 #define NOTE_NAME          "VMM"
 #define NOTE_TYPE_GUEST    1
 #define NOTE_FLAG_IDENTITY 1 /* runs with paging off */
+#define NOTE_FLAG_OUT \
+    2 /* promises to end init and calls by OUT 108, not by HLT, and to use no MSR but the usual ones */
+#define NOTE_FLAG_CPU 4 /* promises to do with what every CPU for amd64 has, and asks CPUID for no more */
 
 #endif

@@ -218,7 +218,7 @@ static int take_machine(const struct options_of *o, const struct row *row, struc
     for (i = 0; i < n; i++) {
         struct machine m = MACHINE_CLOSED;
 
-        if (machine_open(&m, kvm_fd, &opt, e) != 0)
+        if (machine_open(&m, kvm_fd, &opt, e) != 0 || machine_add_cpu(&m, kvm_fd, &opt, e) != 0)
             return -1;
         machine_close(&m);
     }

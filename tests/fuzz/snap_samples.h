@@ -281,7 +281,8 @@ static inline bool sample_same_fields(const struct snapshot *a, const struct sna
     if (a->kind != b->kind || !sample_same_plan(&a->plan, &b->plan) || a->generation != b->generation ||
         !sample_same_sregs(&a->sregs, &b->sregs) || a->msrs_n != b->msrs_n || a->roots_n != b->roots_n ||
         a->root_active != b->root_active || a->takes_calls != b->takes_calls || a->entry.v != b->entry.v ||
-        a->peb.v != b->peb.v || a->dispatch != b->dispatch || a->call_sp != b->call_sp)
+        a->peb.v != b->peb.v || a->dispatch != b->dispatch || a->call_sp != b->call_sp ||
+        a->promises != b->promises)
         return false;
     for (i = 0; i < a->msrs_n; i++)
         if (a->msrs[i].index != b->msrs[i].index || a->msrs[i].value != b->msrs[i].value)

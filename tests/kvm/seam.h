@@ -39,8 +39,12 @@ static struct {
     uint32_t fail_request; /* which ioctl is counted; 0 = every one */
     unsigned fail_at;      /* the number of the call to fail, from 1; 0 = none */
     int fail_errno;
-    unsigned signal_at;  /* the number of the KVM_RUN, from 1, behind which SIGUSR1 comes; 0 = none */
-    uint64_t foreign_at; /* not 0: a new vCPU's machine gets a page there that vmm knows nothing of */
+    unsigned signal_at;     /* the number of the KVM_RUN, from 1, behind which SIGUSR1 comes; 0 = none */
+    uint32_t grant_request; /* an ioctl that is not made, and succeeds; 0 = none */
+    uint32_t copy_request;  /* an ioctl whose argument is kept, copy_len bytes of it */
+    void *copy;
+    size_t copy_len;
+    uint64_t foreign_at; /* not 0: a new machine gets a page there that vmm knows nothing of */
 
     /* What was seen since seam_reset. */
     unsigned calls_n; /* that were counted */
@@ -74,13 +78,13 @@ static inline void seam_fail(uint32_t request, unsigned at, int errnum)
 }
 
 /* A page that somebody else put into the machine, under the last slot number. 0 or errno. */
-static inline int seam_add_foreign(int vm_fd, uint64_t at)
+static inline int seam_set_foreign(int vm_fd, uint64_t at, bool there)
 {
     int slots_n = __real_ioctl(vm_fd, KVM_CHECK_EXTENSION, KVM_CAP_NR_MEMSLOTS);
     struct kvm_userspace_memory_region r = {
         .slot = (uint32_t)(slots_n > 0 ? slots_n : 32) - 1,
         .guest_phys_addr = at,
-        .memory_size = sizeof(seam_foreign_page),
+        .memory_size = there ? sizeof(seam_foreign_page) : 0,
         .userspace_addr = (uintptr_t)seam_foreign_page,
     };
 
@@ -136,6 +140,13 @@ int __wrap_ioctl(int fd, int request, ...)
             return -1;
         }
     }
+    if (seam.copy_request != 0 && seam.copy_request == req)
+        memcpy(seam.copy, arg, seam.copy_len);
+    if (seam.grant_request != 0 && seam.grant_request == req)
+        return 0;
+    /* KVM makes its own page with the vCPU; where it does, ours has to make room for it. */
+    if (req == KVM_CREATE_VCPU && seam.foreign_at != 0)
+        seam_set_foreign(fd, seam.foreign_at, false);
     result = __real_ioctl(fd, req, arg);
     if (result == 0 && req == KVM_RUN && ++seam.runs_n == seam.signal_at)
         raise(SIGUSR1);
@@ -143,9 +154,8 @@ int __wrap_ioctl(int fd, int request, ...)
         seam_note_slot(fd, arg);
     if (result >= 0 && req == KVM_CREATE_VM)
         seam.vm_fd = result;
-    /* KVM makes its own page with the vCPU; where it has, there is no room for ours and no need. */
-    if (result >= 0 && req == KVM_CREATE_VCPU && seam.foreign_at != 0) {
-        int errnum = seam_add_foreign(fd, seam.foreign_at);
+    if (result >= 0 && (req == KVM_CREATE_VM || req == KVM_CREATE_VCPU) && seam.foreign_at != 0) {
+        int errnum = seam_set_foreign(req == KVM_CREATE_VM ? result : fd, seam.foreign_at, true);
 
         seam.foreign_there = errnum == 0 || errnum == EEXIST;
     }

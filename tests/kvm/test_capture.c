@@ -330,6 +330,7 @@ static void twice(int kvm_fd, const struct kvm_case *kc)
                 captured_same_bytes(&first.tables, &second.tables);
                 captured_same_bytes(&first.placed, &second.placed);
                 CHECK_EQ(second.generation, 1);
+                CHECK_EQ(second.promises, c.vm.snap->promises);
                 snapshot_free(&second);
             }
             CHECK(memcmp(before, vm_scratch(&c.vm, 0), SCRATCH_LEN_DEFAULT) == 0);

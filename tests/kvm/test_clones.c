@@ -65,6 +65,7 @@ static void be_clone(const struct snapshot *snap, int ready, int wait)
     uint64_t off;
     char byte = 'n';
     int fd = -1;
+    ssize_t n;
 
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (kvm_open(&fd, &e) == 0 && captured_open(&c, fd, snap)) {
@@ -75,9 +76,13 @@ static void be_clone(const struct snapshot *snap, int ready, int wait)
         for (off = 0; off < snap->memory.len; off += 4096)
             sum += memory[off];
     }
-    if (write(ready, &byte, 1) != 1 || read(wait, &byte, 1) != 0)
+    if (write(ready, &byte, 1) != 1)
         _exit(1);
-    _exit(0);
+    /* A kick of the run that has ended may still come. */
+    do
+        n = read(wait, &byte, 1);
+    while (n < 0 && errno == EINTR);
+    _exit(n == 0 ? 0 : 1);
 }
 
 /* The sum of what `n` clones and this process cost, KiB; 0 when something went wrong. */

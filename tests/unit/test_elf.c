@@ -507,9 +507,22 @@ static void test_notes(bool wide)
     else if (ACCEPTED(m, &elf))
         CHECK(elf.identity);
 
+    name_case(wide, "our note says what the guest promises");
+    for (flags = 0; flags < 8; flags += 2) {
+        made_put(m, m->note_off + 16, 4, flags);
+        if (ACCEPTED(m, &elf))
+            CHECK(!elf.identity && elf.promises == flags / 2);
+        made_put(m, m->note_off + 16, 4, flags | 1);
+        if (wide)
+            REFUSED(m, "wants paging off");
+        else if (ACCEPTED(m, &elf))
+            CHECK(elf.identity && elf.promises == flags / 2);
+    }
+    flags = 1;
+
     name_case(wide, "our note must be of the type, length and flags that are known, and single");
     EDIT_REFUSED("unknown VMM note (type 2", made_put(m, m->note_off + 8, 4, 2));
-    EDIT_REFUSED("unknown flags (0x2,", made_put(m, m->note_off + 16, 4, 2));
+    EDIT_REFUSED("unknown flags (0x8, known 0x7)", made_put(m, m->note_off + 16, 4, 8));
     EDIT_REFUSED("unknown flags (0x80000000,", made_put(m, m->note_off + 16, 4, 0x80000000));
     EDIT_REFUSED("VMM note has the wrong length (3,", made_put(m, m->note_off + 4, 4, 3));
     EDIT_REFUSED("VMM note has the wrong length (0,", made_put(m, m->note_off + 4, 4, 0));

@@ -163,29 +163,30 @@ static int give_plain_features(struct machine *m, const struct machine_options *
         uint32_t function, eax, ebx, ecx, edx;
     } leaf[] = {
         {0, CPUID_EXTENDED, 0, 0, 0},
-        /* One CPU; CLFLUSH is of 64 bytes; CMPXCHG16B; all from FPU to SSE2 but APIC and serial number. */
-        {CPUID_FEATURES, 0, 1u << 16 | 8u << 8, 1u << 13, 0x078bf9ff},
+        /* One CPU; CLFLUSH is of 64 bytes; CMPXCHG16B; all from FPU to SSE2 but VME, which an emulated host has
+         * not, APIC and serial number. */
+        {CPUID_FEATURES, 0, 1u << 16 | 8u << 8, 1u << 13, 0x078bf9fd},
         {CPUID_EXTENDED, 0, 0, 0, 0},
         {0x80000000, CPUID_ADDR_SIZES, 0, 0, 0},
         /* LAHF; LM, NX, SYSCALL */
         {CPUID_AMD, 0, 0, 1, 1u << 29 | 1u << 20 | 1u << 11},
         {CPUID_ADDR_SIZES, 48u << 8, 0, 0, 0},
     };
-    struct {
-        struct kvm_cpuid2 head;
-        struct kvm_cpuid_entry2 leaf[sizeof(leaf) / sizeof(leaf[0])];
-    } t = {.head = {.nent = sizeof(leaf) / sizeof(leaf[0])}};
+    enum { LEAVES_N = sizeof(leaf) / sizeof(leaf[0]) };
+    uint32_t space[(sizeof(struct kvm_cpuid2) + LEAVES_N * sizeof(struct kvm_cpuid_entry2)) / 4] = {LEAVES_N};
+    struct kvm_cpuid2 *t = (struct kvm_cpuid2 *)space;
+    struct kvm_cpuid_entry2 *to = t->entries;
     uint32_t i, ignored;
 
-    for (i = 0; i < t.head.nent; i++) {
-        t.leaf[i].function = leaf[i].function;
-        memcpy(&t.leaf[i].eax, &leaf[i].eax, 4 * sizeof(uint32_t));
+    for (i = 0; i < LEAVES_N; i++) {
+        to[i].function = leaf[i].function;
+        memcpy(&to[i].eax, &leaf[i].eax, 4 * sizeof(uint32_t));
     }
-    __cpuid(0, ignored, t.leaf[0].ebx, t.leaf[0].ecx, t.leaf[0].edx);
-    __cpuid(CPUID_FEATURES, t.leaf[1].eax, ignored, ignored, ignored);
-    t.leaf[2].flags = KVM_CPUID_FLAG_SIGNIFCANT_INDEX;
-    t.leaf[5].eax |= opt->phys_bits;
-    return set_cpuid(m, &t.head, e);
+    __cpuid(0, ignored, to[0].ebx, to[0].ecx, to[0].edx);
+    __cpuid(CPUID_FEATURES, to[1].eax, ignored, ignored, ignored);
+    to[2].flags = KVM_CPUID_FLAG_SIGNIFCANT_INDEX;
+    to[5].eax |= opt->phys_bits;
+    return set_cpuid(m, t, e);
 }
 
 /* Before the vCPU is made. Where the CPU needs none of it, KVM takes it all the same. */

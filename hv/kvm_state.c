@@ -11,9 +11,9 @@
 #include "hv/kvm_failed.h"
 #include "mem/assert.h"
 
-#define PIC_MASTER    0
-#define PIC_SLAVE     1
-#define IOAPIC        2
+#define PIC_MASTER 0
+#define PIC_SLAVE  1
+#define IOAPIC     2
 
 static int call(int fd, unsigned long request, void *arg, const char *name, struct err *e)
 {

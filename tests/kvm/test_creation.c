@@ -248,18 +248,20 @@ static void ends_by_hlt(int kvm_fd, const struct kvm_case *c)
 
 /* --- CPUID ------------------------------------------------------------------------------------------ */
 
-static struct {
-    struct kvm_cpuid2 head;
-    struct kvm_cpuid_entry2 leaf[256];
-} offered, supported;
+#define LEAVES_N  256
+#define CPUID_LEN (sizeof(struct kvm_cpuid2) + LEAVES_N * sizeof(struct kvm_cpuid_entry2))
+
+static uint32_t offered_space[CPUID_LEN / 4], supported_space[CPUID_LEN / 4];
+static struct kvm_cpuid2 *const offered = (struct kvm_cpuid2 *)offered_space;
+static struct kvm_cpuid2 *const supported = (struct kvm_cpuid2 *)supported_space;
 
 static const struct kvm_cpuid_entry2 *find_leaf(uint32_t function)
 {
     unsigned i;
 
-    for (i = 0; i < supported.head.nent; i++)
-        if (supported.leaf[i].function == function && supported.leaf[i].index == 0)
-            return &supported.leaf[i];
+    for (i = 0; i < supported->nent; i++)
+        if (supported->entries[i].function == function && supported->entries[i].index == 0)
+            return &supported->entries[i];
     return NULL;
 }
 
@@ -275,18 +277,18 @@ static void plain_cpu(int kvm_fd, const struct kvm_case *c)
 
     if (!make_guest(c->kind, end_by_out, 0, end_by_out, sizeof(end_by_out), PROMISE_CPU, &snap))
         return;
-    offered.head.nent = supported.head.nent = 256;
-    if (!CHECK(__real_ioctl(kvm_fd, KVM_GET_SUPPORTED_CPUID, &supported) == 0))
+    offered->nent = supported->nent = LEAVES_N;
+    if (!CHECK(__real_ioctl(kvm_fd, KVM_GET_SUPPORTED_CPUID, supported) == 0))
         return;
     seam_fail(KVM_GET_SUPPORTED_CPUID, 0, 0);
     seam.copy_request = KVM_SET_CPUID2;
-    seam.copy = &offered;
-    seam.copy_len = sizeof(offered.head) + 6 * sizeof(offered.leaf[0]);
+    seam.copy = offered;
+    seam.copy_len = sizeof(*offered) + 6 * sizeof(offered->entries[0]);
     if (guest_check(vm_open(&vm, kvm_fd, &snap, &opt, &e), &e)) {
         CHECK_EQ(seam.calls_n, 0);
-        CHECK_EQ(offered.head.nent, sizeof(wanted) / sizeof(wanted[0]));
-        for (i = 0; i < offered.head.nent && i < sizeof(wanted) / sizeof(wanted[0]); i++) {
-            const struct kvm_cpuid_entry2 *o = &offered.leaf[i], *s = find_leaf(wanted[i]);
+        CHECK_EQ(offered->nent, sizeof(wanted) / sizeof(wanted[0]));
+        for (i = 0; i < offered->nent && i < sizeof(wanted) / sizeof(wanted[0]); i++) {
+            const struct kvm_cpuid_entry2 *o = &offered->entries[i], *s = find_leaf(wanted[i]);
 
             CHECK_EQ(o->function, wanted[i]);
             if (!CHECK(s != NULL))

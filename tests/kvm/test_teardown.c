@@ -64,8 +64,9 @@ static pid_t begin(int kvm_fd, bool stays, int end_too)
             usleep(100000);
             close(end_too);
         }
-        while (stays)
-            pause();
+        if (stays)
+            for (;;)
+                pause();
         _exit(STATUS);
     }
     return pid;

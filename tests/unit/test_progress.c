@@ -36,7 +36,8 @@ static void open_terminal(void)
     char name[64];
 
     master = posix_openpt(O_RDWR | O_NOCTTY);
-    if (master < 0 || grantpt(master) != 0 || unlockpt(master) != 0 || ptsname_r(master, name, sizeof(name)) != 0)
+    if (master < 0 || grantpt(master) != 0 || unlockpt(master) != 0 ||
+        ptsname_r(master, name, sizeof(name)) != 0)
         abort();
     terminal = open(name, O_RDWR | O_NOCTTY);
     if (terminal < 0 || tcgetattr(terminal, &raw) != 0)

@@ -60,7 +60,11 @@ void session_leave(struct session *s)
 {
     counter_close();
     stop_close(&s->stop);
-    teardown_leave(&s->vm.machine);
+    /* From here on there are two of this process: a signal's handler is for one. */
+    if (teardown_leave(&s->vm.machine) > 0)
+        s->vm.machine = MACHINE_CLOSED;
+    vm_close(&s->vm);
+    close(s->kvm_fd);
 }
 
 /* A counter that is not intact says more than whatever else the guest came to. */

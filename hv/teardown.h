@@ -12,8 +12,8 @@
  * nobody who waits for an end of file waits for it; it is gone within a
  * second, is nobody's child once this process has ended, and says nothing.
  *
- * The machine must not be closed but left to the end of this process, its
- * memory too. The number of that process; 0 or -1 in the first process of a
+ * The machine must not be closed but left to the end of this process; what is
+ * behind its slots may go. The number of that process; 0 or -1 in the first process of a
  * machine or container, with which all others end, and when there can be no
  * further one: the machine ends with this one then.
  */

@@ -4,7 +4,7 @@
 # position-independent amd64 and fixed i686 guests, hello comes the other way round as well.
 
 sample_names := hello abort fault badread spin selfwrite rodesc scratch peb counter overrun frames calls timer hostile \
-	cow multiroot shared rodata lineage dirty ring3
+	cow multiroot shared rodata lineage dirty ring3 scribble
 rodesc_kinds := amd64 i686
 
 # What a guest's note promises (mem/guest_abi.h), if not both that it ends by OUT 108 and that a plain CPU will do.
@@ -20,7 +20,7 @@ rodata_kinds := amd64 i686
 ring3_kinds := amd64 i686
 
 # Those that take calls from the host, and so handle exceptions.
-calling_names := calls timer hostile cow multiroot shared rodata lineage dirty ring3
+calling_names := calls timer hostile cow multiroot shared rodata lineage dirty ring3 scribble
 
 kinds := amd64 $(if $(I686_GUEST),i686 i686-identity)
 kinds_of = $(filter $(kinds),$(or $($(1)_kinds),amd64 i686 i686-identity))

@@ -44,7 +44,8 @@ struct memory {
 struct core {
     const struct vm *vm;
     bool wide; /* ELF64 */
-    struct memory memory[2];
+    struct memory
+        memory[3]; /* ascending; the second is the pages of a guest's own, empty if there are none */
 
     struct segment *segments; /* CORE_SEGMENTS_MAX of them, in the order of their bytes in the file */
     uint32_t segments_n;
@@ -313,16 +314,16 @@ static void add_memory(struct core *c, const struct cpu_regs *regs, const struct
 static void plan_memory(struct core *c)
 {
     const struct layout *l = &c->vm->snap->plan;
-    static const enum area areas[] = {AREA_SNAPSHOT, AREA_SCRATCH}; /* ascending */
+    uint64_t end = layout_gpa(l, AREA_SNAPSHOT, l->snapshot_len).v,
+             scratch = layout_gpa(l, AREA_SCRATCH, 0).v;
     uint64_t total = 0;
     unsigned i;
 
-    for (i = 0; i < sizeof(areas) / sizeof(areas[0]); i++) {
-        uint64_t len = layout_area_len(l, areas[i]);
-
-        c->memory[i] = (struct memory){layout_gpa(l, areas[i], 0).v, layout_gpa(l, areas[i], len).v};
-        total += len;
-    }
+    c->memory[0] = (struct memory){layout_gpa(l, AREA_SNAPSHOT, 0).v, end};
+    c->memory[1] = (struct memory){end, end + c->vm->extra.len};
+    c->memory[2] = (struct memory){scratch, scratch + l->sizes.scratch_len};
+    for (i = 0; i < sizeof(c->memory) / sizeof(c->memory[0]); i++)
+        total += c->memory[i].end - c->memory[i].start;
     c->data_max = 2 * total + CORE_DATA_EXTRA;
     if (!c->wide && c->data_max > NARROW_DATA_MAX)
         c->data_max = NARROW_DATA_MAX;

@@ -38,7 +38,7 @@ const struct option_row counter_option_rows[] = {
 
 static uint8_t *word_at(struct vm *vm, uint64_t distance)
 {
-    return vm_scratch(vm, layout_top_off(&vm->snap->plan, distance));
+    return vm_scratch_rw(vm, layout_top_off(&vm->snap->plan, distance), 8);
 }
 
 /* An i686 guest reads the low half alone, so the high half may not matter. */

@@ -26,6 +26,7 @@ int kvm_failed(const char *name, int errnum, struct err *e)
 
 void machine_close(struct machine *m)
 {
+    dirty_close(m);
     if (m->run != NULL)
         munmap(m->run, m->run_len);
     if (m->vcpu_fd >= 0)
@@ -40,7 +41,10 @@ int machine_set_slot(struct machine *m, uint32_t slot, struct gpa at, uint64_t l
 {
     struct kvm_userspace_memory_region r = {
         .slot = slot,
-        .flags = readonly && len != 0 ? KVM_MEM_READONLY : 0,
+        .flags = len == 0                   ? 0
+                 : readonly                 ? KVM_MEM_READONLY
+                 : m->dirty.by != DIRTY_NOT ? KVM_MEM_LOG_DIRTY_PAGES
+                                            : 0,
         .guest_phys_addr = at.v,
         .memory_size = len,
         .userspace_addr = (uintptr_t)host,
@@ -61,187 +65,6 @@ int machine_set_slot(struct machine *m, uint32_t slot, struct gpa at, uint64_t l
                              "-0x%" PRIx64,
                              slot, at.v, at.v + len);
     }
-    return 0;
-}
-
-static struct kvm_segment to_kvm_segment(const struct cpu_segment *s)
-{
-    return (struct kvm_segment){
-        .base = s->base,
-        .limit = s->limit,
-        .selector = s->selector,
-        .type = s->type,
-        .present = s->present,
-        .dpl = s->dpl,
-        .db = s->db,
-        .s = s->s,
-        .l = s->l,
-        .g = s->g,
-        .avl = s->avl,
-    };
-}
-
-static struct cpu_segment from_kvm_segment(const struct kvm_segment *s)
-{
-    return (struct cpu_segment){
-        .base = s->base,
-        .limit = s->limit,
-        .selector = s->selector,
-        .type = s->type,
-        .dpl = s->dpl,
-        .s = s->s != 0,
-        .present = s->present != 0 && s->unusable == 0,
-        .db = s->db != 0,
-        .l = s->l != 0,
-        .g = s->g != 0,
-        .avl = s->avl != 0,
-    };
-}
-
-int machine_set_sregs(struct machine *m, const struct cpu_sregs *s, struct err *e)
-{
-    struct kvm_sregs k = {
-        .cs = to_kvm_segment(&s->cs),
-        .ds = to_kvm_segment(&s->ds),
-        .es = to_kvm_segment(&s->es),
-        .fs = to_kvm_segment(&s->fs),
-        .gs = to_kvm_segment(&s->gs),
-        .ss = to_kvm_segment(&s->ss),
-        .tr = to_kvm_segment(&s->tr),
-        .ldt = to_kvm_segment(&s->ldt),
-        .gdt = {.base = s->gdt.base, .limit = s->gdt.limit},
-        .idt = {.base = s->idt.base, .limit = s->idt.limit},
-        .cr0 = s->cr0,
-        .cr2 = s->cr2,
-        .cr3 = s->cr3,
-        .cr4 = s->cr4,
-        .cr8 = s->cr8,
-        .efer = s->efer,
-        .apic_base = s->apic_base,
-    };
-    struct cpu_sregs back = {.cr0 = 0};
-
-    if (ioctl(m->vcpu_fd, KVM_SET_SREGS, &k) != 0) {
-        int errnum = errno;
-
-        return err_set_errno(e, errnum == EINVAL ? STATUS_IMAGE : STATUS_HOST, errnum,
-                             "kvm: KVM_SET_SREGS failed");
-    }
-    /* Without a local APIC, KVM_RUN takes CR8 from here, where the last run left its own. */
-    m->run->cr8 = s->cr8;
-    if (machine_get_sregs(m, &back, e) != 0)
-        return -1;
-    if ((s->cr0 & CR0_PG) != 0 && (s->efer & EFER_LME) == 0 && (back.cr0 & CR0_PG) == 0) {
-        err_set(e, STATUS_UNSUPPORTED,
-                "kvm: this host's KVM does not do 32-bit paging (CR0 0x%" PRIx64 " written, 0x%" PRIx64
-                " read back)",
-                s->cr0, back.cr0);
-        return err_hint(e, "run it on a host with VT-x or AMD-V, or under QEMU with nested virtualisation");
-    }
-    if (back.cr0 != s->cr0 || back.efer != s->efer)
-        return err_set(e, STATUS_UNSUPPORTED,
-                       "kvm: this host's KVM refuses the guest's mode (CR0 0x%" PRIx64 " and EFER 0x%" PRIx64
-                       " written, 0x%" PRIx64 " and 0x%" PRIx64 " read back)",
-                       s->cr0, s->efer, back.cr0, back.efer);
-    return 0;
-}
-
-int machine_get_sregs(struct machine *m, struct cpu_sregs *s, struct err *e)
-{
-    struct kvm_sregs k;
-
-    if (ioctl(m->vcpu_fd, KVM_GET_SREGS, &k) != 0)
-        return kvm_failed("KVM_GET_SREGS", errno, e);
-    *s = (struct cpu_sregs){
-        .cs = from_kvm_segment(&k.cs),
-        .ds = from_kvm_segment(&k.ds),
-        .es = from_kvm_segment(&k.es),
-        .fs = from_kvm_segment(&k.fs),
-        .gs = from_kvm_segment(&k.gs),
-        .ss = from_kvm_segment(&k.ss),
-        .tr = from_kvm_segment(&k.tr),
-        .ldt = from_kvm_segment(&k.ldt),
-        .gdt = {.base = k.gdt.base, .limit = k.gdt.limit},
-        .idt = {.base = k.idt.base, .limit = k.idt.limit},
-        .cr0 = k.cr0,
-        .cr2 = k.cr2,
-        .cr3 = k.cr3,
-        .cr4 = k.cr4,
-        .cr8 = k.cr8,
-        .efer = k.efer,
-        .apic_base = k.apic_base,
-    };
-    return 0;
-}
-
-int machine_set_regs(struct machine *m, const struct cpu_regs *r, struct err *e)
-{
-    struct kvm_regs k = {
-        .rax = r->rax,
-        .rbx = r->rbx,
-        .rcx = r->rcx,
-        .rdx = r->rdx,
-        .rsi = r->rsi,
-        .rdi = r->rdi,
-        .rsp = r->rsp,
-        .rbp = r->rbp,
-        .r8 = r->r8,
-        .r9 = r->r9,
-        .r10 = r->r10,
-        .r11 = r->r11,
-        .r12 = r->r12,
-        .r13 = r->r13,
-        .r14 = r->r14,
-        .r15 = r->r15,
-        .rip = r->rip,
-        .rflags = r->rflags,
-    };
-
-    if (ioctl(m->vcpu_fd, KVM_SET_REGS, &k) != 0)
-        return kvm_failed("KVM_SET_REGS", errno, e);
-    return 0;
-}
-
-int machine_get_regs(struct machine *m, struct cpu_regs *r, struct err *e)
-{
-    struct kvm_regs k;
-
-    if (ioctl(m->vcpu_fd, KVM_GET_REGS, &k) != 0)
-        return kvm_failed("KVM_GET_REGS", errno, e);
-    *r = (struct cpu_regs){
-        .rax = k.rax,
-        .rbx = k.rbx,
-        .rcx = k.rcx,
-        .rdx = k.rdx,
-        .rsi = k.rsi,
-        .rdi = k.rdi,
-        .rsp = k.rsp,
-        .rbp = k.rbp,
-        .r8 = k.r8,
-        .r9 = k.r9,
-        .r10 = k.r10,
-        .r11 = k.r11,
-        .r12 = k.r12,
-        .r13 = k.r13,
-        .r14 = k.r14,
-        .r15 = k.r15,
-        .rip = k.rip,
-        .rflags = k.rflags,
-    };
-    return 0;
-}
-
-int machine_reset_fpu(struct machine *m, struct err *e)
-{
-    /* The XSAVE area, SDM 1, "XSAVE-Managed State": FCW at 0, MXCSR at 24, XSTATE_BV at 512. */
-    struct kvm_xsave x = {0};
-    uint8_t *area = (uint8_t *)x.region;
-
-    store_le16(area, 0x37f);
-    store_le32(area + 24, 0x1f80);
-    store_le64(area + 512, 3);
-    if (ioctl(m->vcpu_fd, KVM_SET_XSAVE, &x) != 0)
-        return kvm_failed("KVM_SET_XSAVE", errno, e);
     return 0;
 }
 
@@ -298,11 +121,13 @@ int machine_run(struct machine *m, struct exit *out, struct err *e)
 {
     struct kvm_run *r = m->run;
     struct exit x = {.count = 1};
-    int result;
+    int result, relieved = 0;
 
     do
         result = ioctl(m->vcpu_fd, KVM_RUN, 0);
-    while (result != 0 && errno == EAGAIN);
+    while (result != 0 ? errno == EAGAIN : (relieved = dirty_relieve(m, e)) == 1);
+    if (relieved < 0)
+        return -1;
     if (result != 0) {
         int errnum = errno;
 
@@ -343,6 +168,9 @@ int machine_finish(struct machine *m, struct err *e)
             result = ioctl(m->vcpu_fd, KVM_RUN, 0);
         while (result != 0 && errno == EAGAIN);
         errnum = errno;
+        /* Such a run does not stop for a full ring. */
+        if (result == 0 && m->dirty.ring != NULL && dirty_protect_ring(m, e) != 0)
+            return -1;
     }
     machine_unkick(m);
     if (result == 0)

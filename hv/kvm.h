@@ -13,6 +13,7 @@
 
 #include "boot/cpu.h"
 #include "hv/exit.h"
+#include "hv/kvm_dirty.h"
 #include "mem/addr.h"
 #include "mem/error.h"
 
@@ -24,15 +25,19 @@ struct machine {
     uint64_t run_len;
     uint32_t slots_max; /* memory slots this KVM offers */
     bool hidden_apic;   /* as asked for, and this KVM can do it */
+    uint32_t sync;      /* registers that KVM takes from the run page, KVM_SYNC_X86_... */
+    struct dirty dirty; /* tells of writes to every slot that is not read-only */
 };
 
 struct machine_options {
-    unsigned phys_bits; /* MAXPHYADDR in the guest's CPUID */
-    bool plain_cpu;     /* CPUID offers what every CPU for amd64 has, instead of all that this KVM does */
-    bool hidden_apic;   /* see machine_open; not with irqchip */
-    bool irqchip;       /* in-kernel PIC, IOAPIC and local APIC */
-    bool pit;           /* in-kernel PIT, and port 0x61 with it; needs irqchip */
-    bool real_mode;     /* may run without protection; takes REAL_MODE_MAP and REAL_MODE_TSS */
+    unsigned phys_bits;  /* MAXPHYADDR in the guest's CPUID */
+    bool plain_cpu;      /* CPUID offers what every CPU for amd64 has, instead of all that this KVM does */
+    bool hidden_apic;    /* see machine_open; not with irqchip */
+    bool irqchip;        /* in-kernel PIC, IOAPIC and local APIC */
+    bool pit;            /* in-kernel PIT, and port 0x61 with it; needs irqchip */
+    bool real_mode;      /* may run without protection; takes REAL_MODE_MAP and REAL_MODE_TSS */
+    enum dirty_by dirty; /* how to tell which pages the guest writes, as far as this KVM can */
+    uint64_t pages_n;    /* ... of about so many */
 };
 
 /* Where a CPU without a real mode of its own for guests keeps what it emulates one with: KVM's, not RAM. */
@@ -78,17 +83,25 @@ int machine_set_slot(struct machine *m, uint32_t slot, struct gpa at, uint64_t l
                      bool readonly, struct err *e);
 
 /*
- * Set the system registers and read them back: KVM may take a CR0 or EFER
- * that it cannot run and keep the old one. STATUS_UNSUPPORTED then, and
- * STATUS_IMAGE when it refuses the values (EINVAL).
+ * Registers. What is set takes effect with the next run, or before something is
+ * got; where KVM shares them, that costs no call of its own.
+ *
+ * machine_set_sregs reads back: KVM may take a CR0 or EFER that it cannot run
+ * and keep the old one. STATUS_UNSUPPORTED then, and STATUS_IMAGE when it
+ * refuses the values (EINVAL). machine_put_sregs is for values that it took
+ * from this machine's owner before, but for an address in CR3.
  */
 int machine_set_sregs(struct machine *m, const struct cpu_sregs *s, struct err *e);
+int machine_put_sregs(struct machine *m, const struct cpu_sregs *s, struct err *e);
 int machine_get_sregs(struct machine *m, struct cpu_sregs *s, struct err *e);
 int machine_set_regs(struct machine *m, const struct cpu_regs *r, struct err *e);
 int machine_get_regs(struct machine *m, struct cpu_regs *r, struct err *e);
 
 /* x87 and SSE as after reset: FCW 0x37F, MXCSR 0x1F80, all else zero. */
 int machine_reset_fpu(struct machine *m, struct err *e);
+
+/* Have what is set take effect now. Clears a kick. */
+int machine_settle(struct machine *m, struct err *e);
 
 /*
  * Run until an exit. A signal gives EXIT_INTERRUPTED (or EXIT_HLT, see machine_open); so does the next run

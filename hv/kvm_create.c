@@ -260,6 +260,7 @@ int machine_open(struct machine *m, int kvm_fd, const struct machine_options *op
     slots = ioctl(n.vm_fd, KVM_CHECK_EXTENSION, KVM_CAP_NR_MEMSLOTS);
     n.slots_max = slots > 0 ? (uint32_t)slots : 32;
     n.hidden_apic = opt->hidden_apic && hide_apic(&n);
+    dirty_prepare(&n, opt->dirty, opt->pages_n);
     *m = n;
     return 0;
 }
@@ -287,6 +288,7 @@ static int map_run_page(struct machine *m, int kvm_fd, struct err *e)
 int machine_add_cpu(struct machine *m, int kvm_fd, const struct machine_options *opt, struct err *e)
 {
     const struct kvm_pit_config pit = {.flags = KVM_PIT_SPEAKER_DUMMY};
+    int sync;
 
     if (opt->real_mode && place_real_mode(m, e) != 0)
         return -1;
@@ -301,7 +303,10 @@ int machine_add_cpu(struct machine *m, int kvm_fd, const struct machine_options 
         shows_apic = true;
         return MACHINE_SHOWS_APIC;
     }
-    if (map_run_page(m, kvm_fd, e) != 0)
+    if (map_run_page(m, kvm_fd, e) != 0 || dirty_open(m, e) != 0)
         return -1;
+    sync = ioctl(kvm_fd, KVM_CHECK_EXTENSION, KVM_CAP_SYNC_REGS);
+    /* What comes from a file, as of saved machines of that sort, is to be refused when it is set. */
+    m->sync = sync > 0 && !opt->real_mode ? (uint32_t)sync : 0;
     return opt->plain_cpu ? give_plain_features(m, opt, e) : give_all_features(m, kvm_fd, opt, e);
 }

@@ -38,10 +38,25 @@ static void *unconst(const void *p)
 
 VCPU_PART(xcrs, KVM_GET_XCRS, KVM_SET_XCRS)
 VCPU_PART(debugregs, KVM_GET_DEBUGREGS, KVM_SET_DEBUGREGS)
-VCPU_PART(events, KVM_GET_VCPU_EVENTS, KVM_SET_VCPU_EVENTS)
 VCPU_PART(mp_state, KVM_GET_MP_STATE, KVM_SET_MP_STATE)
 VCPU_PART(lapic, KVM_GET_LAPIC, KVM_SET_LAPIC)
 VCPU_PART(xsave, KVM_GET_XSAVE, KVM_SET_XSAVE)
+
+static int get_events(struct machine *m, void *out, struct err *e)
+{
+    if (machine_settle(m, e) != 0)
+        return -1;
+    return call(m->vcpu_fd, KVM_GET_VCPU_EVENTS, out, "KVM_GET_VCPU_EVENTS", e);
+}
+
+static int set_events(struct machine *m, const void *in, struct err *e)
+{
+    if ((m->sync & KVM_SYNC_X86_EVENTS) == 0)
+        return call(m->vcpu_fd, KVM_SET_VCPU_EVENTS, unconst(in), "KVM_SET_VCPU_EVENTS", e);
+    memcpy(&m->run->s.regs.events, in, sizeof(struct kvm_vcpu_events));
+    m->run->kvm_dirty_regs |= KVM_SYNC_X86_EVENTS;
+    return 0;
+}
 
 static int get_chip(struct machine *m, uint32_t id, void *out, struct err *e)
 {
@@ -130,7 +145,8 @@ const struct kvm_part kvm_parts[] = {
     {"IOAPIC", sizeof(struct kvm_irqchip), PART_OF_IRQCHIP, 7, false, get_ioapic, set_chip},
     {"PIT", sizeof(struct kvm_pit_state2), PART_OF_PIT, 8, false, get_pit, set_pit},
     {"pending events", sizeof(struct kvm_vcpu_events), PART_OF_ALL, 9, true, get_events, set_events},
-    {"run state", sizeof(struct kvm_mp_state), PART_OF_ALL, 10, true, get_mp_state, set_mp_state},
+    {"run state", sizeof(struct kvm_mp_state), PART_OF_ALL, KVM_PART_RUN_STATE, true, get_mp_state,
+     set_mp_state},
     {"kvmclock", sizeof(uint64_t), PART_OF_SAVED, 11, true, get_clock, set_clock},
     {NULL, 0, PART_OF_ALL, 0, false, NULL, NULL},
 };

@@ -54,6 +54,14 @@ static int set_scratch(struct options *o, const char *v, struct err *e)
     return args_size("scratch", v, &o->sizes.scratch_len, e);
 }
 
+static int set_cow(struct options *o, const char *v, struct err *e)
+{
+    o->cow_host = strcmp(v, "host") == 0;
+    if (o->cow_host || strcmp(v, "guest") == 0)
+        return 0;
+    return err_set(e, STATUS_USAGE, "--cow: neither host nor guest (%s)", v);
+}
+
 static int set_heap(struct options *o, const char *v, struct err *e)
 {
     return args_size("heap", v, &o->sizes.heap_len, e);
@@ -342,6 +350,8 @@ const struct option_row option_rows[] = {
     {"arg", CALLS, "TYPE:VALUE", "an argument of the call before it", true, add_arg},
     {"host-fn", RUNS | ONLY_ABI, "NAME=COMMAND", "let the guest run a command as host function NAME", true,
      add_host_function},
+    {"cow", RUNS | ONLY_ABI, "WHO", "who copies a page that a guest writes to: guest (default) or host",
+     false, set_cow},
     {"repeat", CMD_RESTORE, "N", "restore and make the calls N times in one VM", false, set_repeat},
     {"copies", CMD_RESTORE, "N", "do it in N processes of their own", false, set_copies},
     {"jobs", CMD_RESTORE | CMD_BATCH, "M", "at most M of them at a time (default 1)", false, set_jobs},

@@ -61,6 +61,7 @@ struct options {
     unsigned kmods_n;
     uint64_t repeat, copies, jobs;
     bool json, quiet, verify;
+    bool cow_host;
 
     enum format_choice format;
     struct expect expect;

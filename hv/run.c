@@ -173,6 +173,7 @@ int run_until_halt(const struct run_env *env, struct outcome *out, struct err *e
     int result;
 
     env->vm->ran = true;
+    env->vm->fpu_reset = false;
     stop_watch(env->stop, &env->vm->machine);
     stop_arm(env->stop, env->limit_ns);
     watch_sleep(env);

@@ -4,19 +4,25 @@
 #include <string.h>
 
 #include "hv/text.h"
+#include "mem/bytes.h"
 #include "mem/iostack.h"
 #include "mem/message.h"
+#include "mem/num.h"
 
 #define GUEST_ERROR_TOO_LARGE GUEST_ERROR_HOST_FUNCTION
 
+/*
+ * Of a stack the first word is written, and zeros where the guest wrote, or
+ * nobody: what was noted as written already, or is as it was.
+ */
 static uint8_t *input_stack(struct vm *vm)
 {
-    return vm_scratch(vm, 0);
+    return vm_scratch_rw(vm, 0, 8);
 }
 
 static uint8_t *output_stack(struct vm *vm)
 {
-    return vm_scratch(vm, vm->snap->plan.output_off);
+    return vm_scratch_rw(vm, vm->snap->plan.output_off, 8);
 }
 
 uint8_t *serve_buffer(struct vm *vm, uint64_t *cap)
@@ -33,8 +39,13 @@ void serve_reset_stacks(struct vm *vm)
 
 enum served serve_push(struct vm *vm, const uint8_t *message, uint64_t len, bool *fits, struct err *e)
 {
-    enum iostack_status st = iostack_push(input_stack(vm), vm->snap->plan.sizes.input_len, message, len);
+    uint64_t size = vm->snap->plan.sizes.input_len, sp = load_le64(vm_scratch(vm, 0));
+    enum iostack_status st;
 
+    /* The element that a push adds, and the word behind it. */
+    if (num_fits(sp, len + 8, size))
+        vm_scratch_rw(vm, sp, len + 8);
+    st = iostack_push(input_stack(vm), size, message, len);
     if (st != IOSTACK_OK && st != IOSTACK_FULL) {
         err_set(e, STATUS_FAULTED, "guest: broken protocol: input stack: %s", iostack_status_name(st));
         return SERVED_BROKEN;

@@ -13,7 +13,7 @@
 int session_open(struct session *s, const struct options *o, const struct snapshot *snap, bool warm,
                  struct err *e)
 {
-    const struct vm_options vo = {.irqchip = snap->plan.sizes.apic, .warm = warm};
+    const struct vm_options vo = {.irqchip = snap->plan.sizes.apic, .warm = warm, .cow_host = o->cow_host};
 
     *s = (struct session){.o = o, .host = o->host, .kvm_fd = -1};
     if (counter_check(o, snap->kind, e) != 0 || kvm_open(&s->kvm_fd, e) != 0)

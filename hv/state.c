@@ -143,23 +143,28 @@ static void fix_task_register(struct cpu_segment *tr)
         tr->type &= (uint8_t)~TSS_BUSY;
 }
 
-/*
- * KVM flushes translations when CR3 changes, and after a restore it usually
- * has the value it had before: pass through another one.
- */
+int state_flush(struct machine *m, const struct snapshot *s, struct err *e)
+{
+    struct cpu_sregs other = s->sregs;
+
+    if ((other.cr0 & CR0_PG) == 0)
+        return 0;
+    other.cr3 ^= PAGE_LEN;
+    return machine_put_sregs(m, &other, e);
+}
+
+/* Values that were taken once need no look at whether they were. */
 static int restore_sregs(struct machine *m, const struct snapshot *s, const struct state_baseline *b,
                          struct err *e)
 {
-    struct cpu_sregs other = s->sregs, wanted = s->sregs;
+    struct cpu_sregs wanted = s->sregs;
+    int result = b != NULL && s->bare != NULL ? state_flush(m, s, e) : 0;
 
     if (saved_machine(s) != NULL)
         fix_task_register(&wanted.tr);
-    if (b != NULL && (other.cr0 & CR0_PG) != 0) {
-        other.cr3 ^= PAGE_LEN;
-        if (machine_set_sregs(m, &other, e) != 0)
-            return blame(s->from_file, e);
-    }
-    return machine_set_sregs(m, &wanted, e) == 0 ? 0 : blame(s->from_file, e);
+    if (result == 0)
+        result = (b != NULL ? machine_put_sregs : machine_set_sregs)(m, &wanted, e);
+    return result == 0 ? 0 : blame(s->from_file, e);
 }
 
 /* --- MSRs: the guest's are captured, all others reset --------------------------------------------------- */
@@ -230,11 +235,53 @@ static int restore_all_msrs(struct machine *m, const struct bare_machine *from, 
 static int restore_msrs(struct machine *m, const struct snapshot *s, const struct state_baseline *b,
                         struct err *e)
 {
-    if (b != NULL && machine_set_msrs(m, b->msrs, b->msrs_n, e) != 0)
-        return blame(false, e);
-    if (s->msrs_n != 0 && machine_set_msrs(m, s->msrs, s->msrs_n, e) != 0)
+    const struct cpu_msr *msrs = b != NULL ? b->msrs : s->msrs;
+    unsigned n = b != NULL ? b->msrs_n : s->msrs_n;
+
+    if (n != 0 && machine_set_msrs(m, msrs, n, e) != 0)
         return blame(s->from_file, e);
     return saved_machine(s) != NULL ? restore_all_msrs(m, saved_machine(s), e) : 0;
+}
+
+static bool is_one_of(const struct cpu_msr *msrs, unsigned n, uint32_t index)
+{
+    while (n != 0)
+        if (msrs[--n].index == index)
+            return true;
+    return false;
+}
+
+static bool may_change(const struct guest_kind *kind, uint32_t index)
+{
+    unsigned i;
+
+    for (i = 0; i < GUEST_MSRS_N && kind->filter_msrs; i++)
+        if (guest_msrs[i] == index)
+            return true;
+    return !kind->filter_msrs;
+}
+
+int state_fit_baseline(struct state_baseline *b, const struct snapshot *s, bool irqchip, struct err *e)
+{
+    struct cpu_msr *msrs = calloc(b->msrs_n + SNAPSHOT_MSRS_MAX, sizeof(*msrs));
+    unsigned i, n = s->msrs_n;
+
+    if (msrs == NULL)
+        return err_set_errno(e, STATUS_HOST, ENOMEM, "host memory: MSRs");
+    memcpy(msrs, s->msrs, n * sizeof(*msrs));
+    for (i = 0; i < b->msrs_n; i++)
+        if (may_change(s->kind, b->msrs[i].index) && !is_one_of(s->msrs, s->msrs_n, b->msrs[i].index))
+            msrs[n++] = b->msrs[i];
+    free(b->msrs);
+    b->msrs = msrs;
+    b->msrs_n = n;
+    for (i = 0; kvm_parts[i].name != NULL; i++) {
+        if (kvm_parts[i].id != KVM_PART_RUN_STATE || irqchip)
+            continue;
+        free(b->parts[i]);
+        b->parts[i] = NULL;
+    }
+    return 0;
 }
 
 /* --- general registers: a bare kernel's -------------------------------------------------------------- */

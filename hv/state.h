@@ -32,6 +32,12 @@ int state_take_baseline(struct state_baseline *b, int kvm_fd, struct machine *m,
                         struct err *e);
 void state_free_baseline(struct state_baseline *b);
 
+/*
+ * Make it what a guest of `s` is reset to: with the MSRs of its snapshot, and
+ * without what its kind is kept from changing (state_filter_msrs), or has one of only.
+ */
+int state_fit_baseline(struct state_baseline *b, const struct snapshot *s, bool irqchip, struct err *e);
+
 /* Let the guest change only the MSRs that the table knows, where its kind is filtered. Before the first run. */
 int state_filter_msrs(struct machine *m, const struct guest_kind *kind, struct err *e);
 
@@ -47,11 +53,16 @@ int state_capture(struct machine *m, const struct state_baseline *b, struct snap
 int state_check(const struct bare_machine *m, struct err *e);
 
 /*
+ * KVM drops translations when CR3 changes, and after a restore it usually has
+ * the value it had before. Before machine_finish, so that it passes through
+ * another value there; state_restore afterwards gives it the right one.
+ */
+int state_flush(struct machine *m, const struct snapshot *s, struct err *e);
+
+/*
  * Put the machine into the state of `s`: captured parts as they were, all
- * others as in `b`, or, with b NULL, left alone because they have not changed
- * since the machine was made. A guest with page tables has its TLB flushed. Of
- * a bare kernel that never ran (no `state`), registers alone are captured ones.
- * STATUS_IMAGE when KVM refuses values that came from a file.
+ * others as in `b` (state_fit_baseline), or, with b NULL, left alone because
+ * they have not changed since the machine was made. STATUS_IMAGE when KVM refuses values that came from a file.
  */
 int state_restore(struct machine *m, const struct snapshot *s, const struct state_baseline *b, struct err *e);
 

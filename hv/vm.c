@@ -2,6 +2,7 @@
 #include "hv/vm.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <string.h>
 
 #include "boot/gdt.h"
@@ -25,6 +26,17 @@ static bool is_paged(const struct vm *vm)
     return vm->snap->plan.rules->model == MODEL_PAGED;
 }
 
+/* Whether the guest writes to the snapshot region itself. */
+static bool has_copy(const struct vm *vm)
+{
+    return !is_paged(vm) || vm->cow_host;
+}
+
+static const struct region *tables_of(const struct vm *vm)
+{
+    return vm->cow_host ? &vm->own.tables : &vm->snap->tables;
+}
+
 /*
  * The memory of an identity guest is its own. A small one is copied: that is
  * faster than to fault its pages in. Of a large one in a file, a VM has what
@@ -44,39 +56,125 @@ static int map_copy(struct vm *vm, struct err *e)
     return 0;
 }
 
+/* What a page of scratch is reset to: tables, and what is placed behind them; all else is zero. */
+static const uint8_t *scratch_source(const void *ctx, uint64_t off)
+{
+    const struct vm *vm = (const struct vm *)ctx;
+    const struct snapshot *s = vm->snap;
+
+    off -= s->plan.pt_off;
+    if (off < s->tables.len)
+        return tables_of(vm)->base + off;
+    off -= s->plan.pt_len;
+    return off < s->placed.len ? s->placed.base + off : NULL;
+}
+
+static const uint8_t *memory_source(const void *ctx, uint64_t off)
+{
+    return ((const struct vm *)ctx)->snap->memory.base + off;
+}
+
+static const uint8_t *extra_source(const void *ctx, uint64_t off)
+{
+    const struct vm *vm = (const struct vm *)ctx;
+
+    return vm->snap->memory.base + vm->own.sources[off / PAGE_LEN] * PAGE_LEN;
+}
+
+/* The guest's writes are noted by KVM, the host's by the view. */
+static int track(struct vm *vm, struct gpa at, const struct region *mem,
+                 const uint8_t *(*source)(const void *ctx, uint64_t off), const void *ctx, struct err *e)
+{
+    if (track_add(&vm->track, at, mem, source, ctx, e) != 0)
+        return -1;
+    gmem_watch(vm->mem, at, &vm->track.area[vm->track.areas_n - 1].touched);
+    return 0;
+}
+
+/* Tables with writable leaves, and the pages that they need beyond those of the snapshot. */
+static int open_cow(struct vm *vm, struct err *e)
+{
+    const struct snapshot *s = vm->snap;
+    const struct layout *l = &s->plan;
+    const struct gpa cr3 = gpa_make(s->sregs.cr3);
+    const struct hostcow_in in = {
+        .geom = s->kind->geom,
+        .mode = vm_paging_mode(vm, &s->sregs),
+        .tables = &s->tables,
+        .tables_gpa = layout_gpa(l, AREA_SCRATCH, l->pt_off),
+        .roots = s->roots_n != 0 ? s->roots : &cr3,
+        .roots_n = s->roots_n != 0 ? s->roots_n : 1,
+        .pages_gpa = l->base,
+        .pages_n = l->snapshot_len / PAGE_LEN,
+        .extra_gpa = layout_gpa(l, AREA_SNAPSHOT, l->snapshot_len),
+    };
+    uint64_t start = in.extra_gpa.v, len;
+
+    if (hostcow_make(&in, &vm->own, e) != 0)
+        return -1;
+    len = vm->own.extra_n * PAGE_LEN;
+    if (len == 0)
+        return 0;
+    if (len > l->scratch_gpa.v - start ||
+        ((vm->irqchip || vm->machine.hidden_apic) && num_overlap(start, len, APIC_ACCESS_PAGE, PAGE_LEN)))
+        return err_set(e, STATUS_IMAGE,
+                       "--cow host: no room for the pages that several addresses share (0x%" PRIx64
+                       "-0x%" PRIx64 ")",
+                       start, start + len);
+    return region_map(&vm->extra, len, e);
+}
+
+/* A stretch of the guest's memory. */
+static int map_stretch(struct vm *vm, struct gpa at, const struct region *mem, bool writable,
+                       const uint8_t *(*source)(const void *ctx, uint64_t off), struct err *e)
+{
+    if (slots_map(&vm->slots, at, mem->len, mem->base, !writable, e) != 0 ||
+        gmem_add(vm->mem, at, mem->len, mem->base, writable, e) != 0)
+        return -1;
+    return writable && vm->track.machine != NULL ? track(vm, at, mem, source, vm, e) : 0;
+}
+
 static int map_memory(struct vm *vm, struct err *e)
 {
     const struct layout *l = &vm->snap->plan;
-    const struct region *mem = is_paged(vm) ? &vm->snap->memory : &vm->copy;
     struct gpa base = layout_gpa(l, AREA_SNAPSHOT, 0), scratch = layout_gpa(l, AREA_SCRATCH, 0);
 
     if (region_map(&vm->scratch, l->sizes.scratch_len, e) != 0)
         return -1;
-    if (!is_paged(vm) && map_copy(vm, e) != 0)
+    if (has_copy(vm) && map_copy(vm, e) != 0)
+        return -1;
+    if (vm->cow_host && open_cow(vm, e) != 0)
         return -1;
     if (region_map(&vm->messages, l->sizes.input_len + l->sizes.output_len, e) != 0)
-        return -1;
-    if (slots_map(&vm->slots, base, l->snapshot_len, mem->base, is_paged(vm), e) != 0 ||
-        slots_map(&vm->slots, scratch, l->sizes.scratch_len, vm->scratch.base, false, e) != 0)
         return -1;
     vm->mem = gmem_new();
     if (vm->mem == NULL)
         return err_set_errno(e, STATUS_HOST, ENOMEM, "host memory: view of the guest");
-    if (gmem_add(vm->mem, base, l->snapshot_len, mem->base, !is_paged(vm), e) != 0)
+    if (vm->machine.dirty.by != DIRTY_NOT)
+        track_open(&vm->track, &vm->machine, &vm->slots);
+    if (map_stretch(vm, base, has_copy(vm) ? &vm->copy : &vm->snap->memory, has_copy(vm), memory_source, e) !=
+            0 ||
+        map_stretch(vm, scratch, &vm->scratch, true, scratch_source, e) != 0)
         return -1;
-    return gmem_add(vm->mem, scratch, l->sizes.scratch_len, vm->scratch.base, true, e);
+    return vm->extra.len == 0 ? 0
+                              : map_stretch(vm, layout_gpa(l, AREA_SNAPSHOT, l->snapshot_len), &vm->extra,
+                                            true, extra_source, e);
 }
 
-/*
- * Whether KVM may shadow the guest's page tables instead of having the CPU
- * walk them. Where the modules do not tell, it is taken to: that costs time,
- * the other mistake would cost a stale translation.
- */
-static bool kvm_shadows_tables(void)
+/* How much memory the guest can write to. */
+static uint64_t writable_pages(const struct vm *vm)
 {
-    int ept = kvm_module_has("/sys/module/kvm_intel/parameters/ept");
+    const struct layout *l = &vm->snap->plan;
 
-    return ept >= 0 ? ept == 0 : kvm_module_has("/sys/module/kvm_amd/parameters/npt") <= 0;
+    return (l->sizes.scratch_len + (has_copy(vm) ? l->snapshot_len : 0)) / PAGE_LEN;
+}
+
+static enum dirty_by choose_dirty(const struct vm *vm, const struct vm_options *opt)
+{
+    if (!opt->warm || opt->track == TRACK_COPY)
+        return DIRTY_NOT;
+    return opt->track == TRACK_LOG || (opt->track == TRACK_BEST && vm->shadows) ? DIRTY_BY_LOG
+                                                                                : DIRTY_BY_RING;
 }
 
 /* Whether the guest does not sleep, and neither its memory nor its APIC base is in the way. */
@@ -90,13 +188,15 @@ static bool can_hide_apic(const struct vm *vm)
            !num_overlap(l->scratch_gpa.v, l->sizes.scratch_len, APIC_ACCESS_PAGE, PAGE_LEN);
 }
 
-static int make_machine(struct vm *vm, struct err *e)
+static int make_machine(struct vm *vm, const struct vm_options *opt, struct err *e)
 {
     const struct snapshot *s = vm->snap;
     const struct machine_options mo = {.phys_bits = s->kind->phys_bits,
                                        .plain_cpu = (s->promises & PROMISE_CPU) != 0,
                                        .hidden_apic = can_hide_apic(vm),
-                                       .irqchip = vm->irqchip};
+                                       .irqchip = vm->irqchip,
+                                       .dirty = choose_dirty(vm, opt),
+                                       .pages_n = writable_pages(vm)};
     int result;
 
     if (machine_open(&vm->machine, vm->kvm_fd, &mo, e) != 0)
@@ -122,12 +222,15 @@ int vm_open(struct vm *out, int kvm_fd, const struct snapshot *snap, const struc
         .kvm_fd = kvm_fd,
         .irqchip = opt->irqchip,
         .warm = opt->warm,
-        .shadows = opt->warm && kvm_shadows_tables(),
+        .cow_host = opt->cow_host && snap->kind->geom != NULL,
+        .shadows = opt->warm && kvm_shadows_tables(kvm_fd),
     };
-    result = make_machine(vm, e);
-    if (result == 0 && vm->warm)
-        result = state_take_baseline(&vm->baseline, kvm_fd, &vm->machine,
-                                     vm->irqchip ? PART_OF_IRQCHIP : PART_OF_ALL, e);
+    result = make_machine(vm, opt, e);
+    if (result == 0 && vm->warm &&
+        (state_take_baseline(&vm->baseline, kvm_fd, &vm->machine, vm->irqchip ? PART_OF_IRQCHIP : PART_OF_ALL,
+                             e) != 0 ||
+         state_fit_baseline(&vm->baseline, snap, vm->irqchip || vm->machine.hidden_apic, e) != 0))
+        result = -1;
     if (result != 0)
         vm_close(vm);
     /* Once: from then on no machine has one. */
@@ -139,9 +242,12 @@ void vm_close(struct vm *vm)
     /* The machine goes first: while it lives, KVM may write to the memory behind its slots. */
     machine_close(&vm->machine);
     state_free_baseline(&vm->baseline);
+    track_close(&vm->track);
     gmem_free(vm->mem);
     vm->mem = NULL;
     region_unmap(&vm->scratch);
+    region_unmap(&vm->extra);
+    hostcow_free(&vm->own);
     region_unmap(&vm->copy);
     if (vm->copy_of_file)
         snapfile_guard_copy(&vm->copy);
@@ -150,14 +256,19 @@ void vm_close(struct vm *vm)
     vm->usable = vm->ready = false;
 }
 
-uint8_t *vm_scratch(struct vm *vm, uint64_t off)
+const uint8_t *vm_scratch(const struct vm *vm, uint64_t off)
 {
     return vm->scratch.base + off;
 }
 
+uint8_t *vm_scratch_rw(struct vm *vm, uint64_t off, uint64_t len)
+{
+    return gmem_span_rw(vm->mem, layout_gpa(&vm->snap->plan, AREA_SCRATCH, off), len);
+}
+
 static void put_word(struct vm *vm, uint64_t distance, uint64_t value)
 {
-    store_le64(vm_scratch(vm, layout_top_off(&vm->snap->plan, distance)), value);
+    store_le64(vm_scratch_rw(vm, layout_top_off(&vm->snap->plan, distance), 8), value);
 }
 
 /* The guest's list of roots, in its order, where they are now. */
@@ -174,30 +285,38 @@ static void write_roots(const struct snapshot *s, uint8_t *page)
         store_le64(page + HOST_PAGE_ROOTS + (size_t)8 * i, s->roots[i].v);
 }
 
-static int write_host_page(struct vm *vm, struct err *e)
+static void write_host_page(struct vm *vm, const uint8_t *random)
 {
-    uint8_t *page = vm_scratch(vm, layout_top_off(&vm->snap->plan, SCRATCH_HOST_PAGE));
+    uint8_t *page = vm_scratch_rw(vm, layout_top_off(&vm->snap->plan, SCRATCH_HOST_PAGE), PAGE_LEN);
 
     store_le64(page + HOST_PAGE_MAGIC, HOST_PAGE_MAGIC_VALUE);
     store_le64(page + HOST_PAGE_WALL_CLOCK, host_wall_clock());
     if (vm->snap->kind->gdt)
         gdt_write32(page + HOST_PAGE_GDT);
     write_roots(vm->snap, page);
-    return host_random(page + HOST_PAGE_RANDOM, HOST_PAGE_RANDOM_LEN, e);
+    memcpy(page + HOST_PAGE_RANDOM, random, HOST_PAGE_RANDOM_LEN);
 }
 
-/* A first start has no earlier life whose random state it could share, so it gets no request to reseed. */
-static int write_rng_word(struct vm *vm, struct err *e)
+/* All of memory, whatever it holds. */
+static int fill_memory(struct vm *vm, struct err *e)
 {
-    uint32_t seed;
+    const struct snapshot *s = vm->snap;
+    const struct layout *l = &s->plan;
+    uint64_t off;
 
-    if (vm->snap->generation == 0) {
-        put_word(vm, SCRATCH_RNG_WORD, 0);
-        return 0;
-    }
-    if (host_random(&seed, sizeof(seed), e) != 0)
+    if (region_clear(&vm->scratch, e) != 0)
         return -1;
-    put_word(vm, SCRATCH_RNG_WORD, RNG_REQUEST | seed);
+    if (vm->copy_of_file && region_clear(&vm->copy, e) != 0)
+        return -1;
+    if (has_copy(vm) && !vm->copy_of_file)
+        memcpy(vm->copy.base, s->memory.base, s->memory.len);
+    for (off = 0; off < vm->extra.len; off += PAGE_LEN)
+        memcpy(vm->extra.base + off, extra_source(vm, off), PAGE_LEN);
+    if (s->tables.len != 0)
+        memcpy(vm->scratch.base + l->pt_off, tables_of(vm)->base, s->tables.len);
+    if (s->placed.len != 0)
+        memcpy(vm->scratch.base + l->pt_off + l->pt_len, s->placed.base, s->placed.len);
+    vm->filled = vm->track.machine != NULL;
     return 0;
 }
 
@@ -205,26 +324,23 @@ static int restore_memory(struct vm *vm, struct err *e)
 {
     const struct snapshot *s = vm->snap;
     const struct layout *l = &s->plan;
+    uint8_t random[HOST_PAGE_RANDOM_LEN + 4];
 
-    if (region_clear(&vm->scratch, e) != 0)
+    if (host_random(random, sizeof(random), e) != 0)
         return -1;
-    if (vm->copy_of_file && region_clear(&vm->copy, e) != 0)
+    if ((vm->filled ? track_reset(&vm->track, e) : fill_memory(vm, e)) != 0)
         return -1;
-    if (!is_paged(vm) && !vm->copy_of_file)
-        memcpy(vm->copy.base, s->memory.base, s->memory.len);
-    store_le64(vm_scratch(vm, 0), IO_STACK_EMPTY);
-    store_le64(vm_scratch(vm, l->output_off), IO_STACK_EMPTY);
-    if (s->tables.len != 0)
-        memcpy(vm_scratch(vm, l->pt_off), s->tables.base, s->tables.len);
-    if (s->placed.len != 0)
-        memcpy(vm_scratch(vm, l->pt_off + l->pt_len), s->placed.base, s->placed.len);
+    store_le64(vm_scratch_rw(vm, 0, 8), IO_STACK_EMPTY);
+    store_le64(vm_scratch_rw(vm, l->output_off, 8), IO_STACK_EMPTY);
     put_word(vm, SCRATCH_SIZE_WORD, l->sizes.scratch_len);
     put_word(vm, SCRATCH_ALLOCATOR_WORD, layout_gpa(l, AREA_SCRATCH, l->free_off).v);
     put_word(vm, SCRATCH_PT_BASE_WORD, is_paged(vm) ? layout_gpa(l, AREA_SCRATCH, l->pt_off).v : 0);
     put_word(vm, SCRATCH_GENERATION_WORD, s->generation);
-    if (write_rng_word(vm, e) != 0)
-        return -1;
-    return write_host_page(vm, e);
+    /* A first start has no earlier life whose random state it could share, so it gets no request to reseed. */
+    put_word(vm, SCRATCH_RNG_WORD,
+             s->generation == 0 ? 0 : RNG_REQUEST | load_le32(random + HOST_PAGE_RANDOM_LEN));
+    write_host_page(vm, random);
+    return 0;
 }
 
 /* What KVM derived from the tables that were in scratch goes with the slots they were in. */
@@ -234,6 +350,8 @@ static int remap_scratch(struct vm *vm, struct err *e)
 
     if (slots_unmap(&vm->slots, at, vm->scratch.len, e) != 0)
         return -1;
+    if (vm->filled)
+        track_renewed(&vm->track);
     return slots_map(&vm->slots, at, vm->scratch.len, vm->scratch.base, false, e);
 }
 
@@ -243,7 +361,9 @@ int vm_restore(struct vm *vm, struct err *e)
 
     assert(vm->warm || !vm->ran);
     vm->usable = vm->ready = false;
-    if (vm->ran && machine_finish(&vm->machine, e) != 0)
+    if (vm->ran && (state_flush(&vm->machine, s, e) != 0 || machine_finish(&vm->machine, e) != 0))
+        return -1;
+    if (vm->filled && track_look(&vm->track, e) != 0)
         return -1;
     if (vm->ran && vm->shadows && is_paged(vm) && remap_scratch(vm, e) != 0)
         return -1;
@@ -252,7 +372,7 @@ int vm_restore(struct vm *vm, struct err *e)
     vm->flush_tlb = is_paged(vm) && s->generation != 0;
     vm->dispatch = s->dispatch;
     vm->call_sp = s->call_sp;
-    vm->usable = true;
+    vm->usable = vm->fpu_reset = true;
     vm->ready = s->takes_calls;
     return 0;
 }
@@ -286,7 +406,7 @@ int vm_enter_call(struct vm *vm, struct err *e)
         .rflags = RFLAGS_FIXED | (vm->flush_tlb ? RFLAGS_ZF : 0),
     };
 
-    if (machine_reset_fpu(&vm->machine, e) != 0)
+    if (!vm->fpu_reset && machine_reset_fpu(&vm->machine, e) != 0)
         return -1;
     return machine_set_regs(&vm->machine, &r, e);
 }
@@ -343,7 +463,7 @@ bool vm_find_writable_snapshot_leaf(const struct vm *vm, const struct cpu_sregs 
     struct leaf_search search = {.start = l->base.v, .end = l->base.v + l->snapshot_len};
     uint64_t budget = SEARCH_TABLES_MAX;
 
-    if (!is_paged(vm) || (s->cr0 & CR0_PG) == 0)
+    if (has_copy(vm) || (s->cr0 & CR0_PG) == 0)
         return false;
     walk_root(vm->snap->kind->geom, vm_paging_mode(vm, s), vm->mem, gpa_make(s->cr3), &budget, search_leaf,
               &search);

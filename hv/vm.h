@@ -12,9 +12,11 @@
 #include "hv/kvm.h"
 #include "hv/slots.h"
 #include "hv/state.h"
+#include "hv/track.h"
 #include "mem/error.h"
 #include "mem/gmem.h"
 #include "mem/region.h"
+#include "paging/hostcow.h"
 #include "paging/pte.h"
 
 struct vm {
@@ -22,9 +24,15 @@ struct vm {
     struct machine machine;
     struct slots slots;
     struct region scratch;
-    struct region copy; /* identity guests: the VM's own copy of the snapshot's memory */
-    bool copy_of_file;  /* ... of which only what is written is a copy */
-    struct gmem *mem;   /* view of all of the guest's memory */
+    struct region copy;  /* identity guests and cow_host: the VM's own copy of the snapshot's memory */
+    bool copy_of_file;   /* ... of which only what is written is a copy */
+    bool cow_host;       /* the host copies what a paged guest writes to: */
+    struct hostcow own;  /* the tables of such a guest, */
+    struct region extra; /* and behind the snapshot region the pages that its leaves would share */
+    struct gmem
+        *mem; /* view of all of the guest's memory; notes what the host writes where that is tracked */
+    struct track track; /* of a warm machine whose KVM tells of writes */
+    bool filled;        /* memory has been in the snapshot's state once: what differs was written since */
     bool irqchip;
     bool warm;                      /* may be restored after its guest ran */
     bool shadows;                   /* KVM shadows page tables here: it may keep a translation that is gone */
@@ -32,6 +40,7 @@ struct vm {
     int kvm_fd;                     /* the caller's, open as long as this */
     bool usable;                    /* false from a failed restore on */
     bool ran;                       /* the guest has run since the machine was made */
+    bool fpu_reset;                 /* the guest has not run yet since its FPU was reset */
     bool flush_tlb;                 /* the guest has not run yet since its tables were replaced under it */
 
     /* What init left, for calls. */
@@ -43,6 +52,15 @@ struct vm {
 struct vm_options {
     bool irqchip;
     bool warm; /* vm_restore may be called again after the guest ran */
+
+    /*
+     * A paged guest finds its copy-on-write pages writable and needs no page
+     * fault handler: the host copies them, each leaf's page by itself. Others run so anyway.
+     */
+    bool cow_host;
+
+    /* How such restores find out what to put back. What this KVM cannot do is done by the next of them. */
+    enum { TRACK_BEST, TRACK_RING, TRACK_LOG, TRACK_COPY } track;
 };
 
 /*
@@ -71,8 +89,12 @@ int vm_enter_init(struct vm *vm, unsigned log_filter, struct err *e);
  */
 int vm_enter_call(struct vm *vm, struct err *e);
 
-/* Host address of scratch byte `off`; the bytes up to the end of scratch follow. */
-uint8_t *vm_scratch(struct vm *vm, uint64_t off);
+/*
+ * Host address of scratch byte `off`; the bytes up to the end of scratch
+ * follow. To be read, or to be written from `off` to off + len.
+ */
+const uint8_t *vm_scratch(const struct vm *vm, uint64_t off);
+uint8_t *vm_scratch_rw(struct vm *vm, uint64_t off, uint64_t len);
 
 /* How the guest's page tables are to be read, by the system registers in `s`. */
 struct pt_mode vm_paging_mode(const struct vm *vm, const struct cpu_sregs *s);

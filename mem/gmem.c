@@ -17,6 +17,7 @@ struct span {
     uint64_t last; /* inclusive */
     uint8_t *host;
     bool writable;
+    struct touched *touched; /* what the host writes, NULL: nobody asks */
 };
 
 struct gmem {
@@ -98,9 +99,24 @@ int gmem_add(struct gmem *m, struct gpa start, uint64_t len, void *host, bool wr
         m->room = room;
     }
     memmove(&m->spans[i + 1], &m->spans[i], (m->n - i) * sizeof(m->spans[0]));
-    m->spans[i] = (struct span){start.v, start.v + (len - 1), host, writable};
+    m->spans[i] = (struct span){start.v, start.v + (len - 1), host, writable, NULL};
     m->n++;
     return 0;
+}
+
+void gmem_watch(struct gmem *m, struct gpa start, struct touched *touched)
+{
+    size_t i = span_place(m, start.v);
+
+    assert(i < m->n && m->spans[i].start == start.v);
+    m->spans[i].touched = touched;
+}
+
+/* The host is about to write there. */
+static void note_write(const struct span *s, uint64_t at, uint64_t len)
+{
+    if (s->touched != NULL)
+        touched_add(s->touched, at - s->start, len);
 }
 
 /*
@@ -170,6 +186,7 @@ bool gmem_write(const struct gmem *m, struct gpa at, const void *in, size_t len)
         const struct span *s = span_at(m, at.v);
         size_t part = span_part(s, at.v, len);
 
+        note_write(s, at.v, part);
         memcpy(s->host + (at.v - s->start), from, part);
         from += part;
         at.v += part;
@@ -193,6 +210,7 @@ uint8_t *gmem_span_rw(const struct gmem *m, struct gpa at, uint64_t len)
 
     if (s == NULL || !s->writable || (len != 0 && len - 1 > s->last - at.v))
         return NULL;
+    note_write(s, at.v, len);
     return s->host + (at.v - s->start);
 }
 

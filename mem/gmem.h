@@ -20,6 +20,7 @@
 
 #include "mem/addr.h"
 #include "mem/error.h"
+#include "mem/touched.h"
 
 struct gmem;
 
@@ -33,6 +34,13 @@ void gmem_free(struct gmem *m);
  * an overlap with a span that is there, no host memory.
  */
 int gmem_add(struct gmem *m, struct gpa start, uint64_t len, void *host, bool writable, struct err *e);
+
+/*
+ * From now on note in *touched, which has the span's length and outlives the
+ * view, which pages of the span that starts at `start` (asserted) the host
+ * writes to: by gmem_write, or may by gmem_span_rw.
+ */
+void gmem_watch(struct gmem *m, struct gpa start, struct touched *touched);
 
 /* Forget every span. */
 void gmem_clear(struct gmem *m);

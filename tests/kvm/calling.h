@@ -15,6 +15,12 @@
 
 #define MS ((uint64_t)1000000)
 
+/* How the restores of the machines that are opened find out what to put back: vm_options.track. */
+static int calling_track;
+
+/* ... and who copies what a paged guest writes to: vm_options.cow_host. */
+static bool calling_cow_host;
+
 /* Must not move while it is open: its parts point at each other. */
 struct calling {
     struct snapshot snap;
@@ -50,7 +56,8 @@ static inline struct msg_value calling_bytes(enum msg_type type, const void *dat
 static inline bool calling_open(struct calling *c, int kvm_fd, const char *sample, const char *kind,
                                 const struct image_options *io, bool irqchip)
 {
-    const struct vm_options opt = {.irqchip = irqchip, .warm = true};
+    const struct vm_options opt = {
+        .irqchip = irqchip, .warm = true, .cow_host = calling_cow_host, .track = calling_track};
     struct err e = {.text = ""};
     int fd;
 
@@ -214,10 +221,10 @@ static inline bool calling_adds(struct calling *c)
            CHECK_EQ(c->result.value.bits, 42);
 }
 
-/* In the lab nothing tells about the time, and there is no /sys. */
+/* In the lab nothing tells about the time. Guests are there, and only there. */
 static inline bool calling_is_lab(void)
 {
-    return access("/sys/module", F_OK) != 0;
+    return access("/guests", F_OK) == 0;
 }
 
 /* How much more than usual to do: 1, unless the environment's TEST_SCALE says so. */

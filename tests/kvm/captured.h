@@ -149,7 +149,8 @@ static const struct script scripts[] = {
 /* A VM of a snapshot that stays the caller's. As calling_open: false with nothing to close. */
 static inline bool captured_open(struct calling *c, int kvm_fd, const struct snapshot *snap)
 {
-    const struct vm_options opt = {.irqchip = snap->plan.sizes.apic, .warm = true};
+    const struct vm_options opt = {
+        .irqchip = snap->plan.sizes.apic, .warm = true, .cow_host = calling_cow_host, .track = calling_track};
     struct err e = {.text = ""};
     int fd = open("/dev/null", O_WRONLY | O_CLOEXEC);
 

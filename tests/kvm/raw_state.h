@@ -49,7 +49,8 @@ static const struct raw_part raw_parts[] = {
 struct raw_msr {
     uint32_t index;
     bool readable;
-    bool moves; /* by itself, as a clock does */
+    bool moves;  /* by itself, as a clock does */
+    bool denied; /* to the guest: nothing changes it */
     bool dirtied;
     uint64_t value;
 };
@@ -112,10 +113,25 @@ static inline bool raw_list_msrs(int kvm_fd, struct raw_state *s)
 
 /* --- reading and comparing ------------------------------------------------------------------------------- */
 
+/*
+ * What is set on the run page is the vCPU's with its next KVM_RUN: have one
+ * that runs nothing. It may leave its mark on XSTATE_BV, so what is compared
+ * has to have been read after one as well.
+ */
+static inline void raw_settle(const struct machine *m)
+{
+    m->run->immediate_exit = 1;
+    CHECK(__real_ioctl(m->vcpu_fd, (uint32_t)KVM_RUN, 0) != 0 && errno == EINTR);
+    m->run->immediate_exit = 0;
+    CHECK(m->run->kvm_dirty_regs == 0);
+}
+
 static inline bool raw_read_part(const struct machine *m, unsigned i, uint8_t *out)
 {
     const struct raw_part *p = &raw_parts[i];
 
+    if (m->run->kvm_dirty_regs != 0)
+        raw_settle(m);
     memset(out, 0, RAW_LEN_MAX);
     if (p->get == (uint32_t)KVM_GET_IRQCHIP)
         ((struct kvm_irqchip *)(void *)out)->chip_id = p->chip;
@@ -127,6 +143,7 @@ static inline void raw_read(const struct machine *m, bool irqchip, struct raw_st
 {
     unsigned i;
 
+    raw_settle(m);
     for (i = 0; i < RAW_REGS; i++)
         s->there[i] = (!raw_parts[i].irqchip || irqchip) && raw_read_part(m, i, s->part[i]);
     for (i = 0; i < s->msrs_n; i++)
@@ -153,6 +170,7 @@ static inline bool raw_is(const struct machine *m, bool irqchip, const struct ra
     bool same = true;
     unsigned i;
 
+    raw_settle(m);
     for (i = 0; i < RAW_REGS; i++)
         if (wanted->there[i])
             same = CHECK(raw_read_part(m, i, now)) && raw_compare_part(i, now, wanted->part[i]) && same;
@@ -378,7 +396,8 @@ static inline void raw_dirty_all(const struct machine *m, bool irqchip, struct r
     r.rflags = 0x40cd7;
     dirt->msrs_n = 0;
     for (i = 0; i < clean->msrs_n; i++) {
-        if (clean->msrs[i].readable && !clean->msrs[i].moves && !raw_is_hyperv(clean->msrs[i].index))
+        if (clean->msrs[i].readable && !clean->msrs[i].moves && !clean->msrs[i].denied &&
+            !raw_is_hyperv(clean->msrs[i].index))
             raw_dirty_msr(m, &clean->msrs[i], seed);
         dirt->msrs_n += clean->msrs[i].dirtied;
     }

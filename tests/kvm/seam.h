@@ -234,18 +234,21 @@ struct kvm_case {
     bool paging32;    /* needs a KVM that does 32-bit paging */
     const char *kind; /* of guest; whatever `run` makes of it */
     uint64_t n;
+    bool walking; /* needs a KVM that has the CPU walk the guest's tables */
 };
 
 static inline int seam_run_cases(const struct kvm_case *cases, unsigned cases_n)
 {
-    bool paging32 = false;
+    bool paging32 = false, walking = false;
     struct err e = {.text = ""};
     int fd = -1;
     unsigned i;
 
     seam_reset();
-    if (kvm_open(&fd, &e) == 0)
+    if (kvm_open(&fd, &e) == 0) {
         paging32 = probe_paging32(fd, &e) == 1;
+        walking = !kvm_shadows_tables(fd);
+    }
     for (i = 0; i < cases_n; i++) {
         const struct kvm_case *c = &cases[i];
 
@@ -253,6 +256,8 @@ static inline int seam_run_cases(const struct kvm_case *cases, unsigned cases_n)
             tap_skip(c->name, "there is no KVM here (lab)");
         } else if (c->paging32 && !paging32) {
             tap_skip(c->name, "this KVM does not do 32-bit paging (lab)");
+        } else if (c->walking && !walking) {
+            tap_skip(c->name, "this KVM shadows page tables and emulates guests (lab)");
         } else {
             tap_case(c->name);
             seam_reset();

@@ -66,7 +66,7 @@ static void not_at_rest(int kvm_fd, const struct kvm_case *kc)
 /* The host page of the running guest, and the places of the list in it. */
 static uint8_t *host_page(struct calling *c)
 {
-    return vm_scratch(&c->vm, c->vm.snap->plan.sizes.scratch_len - 0x3000);
+    return vm_scratch_rw(&c->vm, c->vm.snap->plan.sizes.scratch_len - 0x3000, 0x1000);
 }
 
 #define LIST_N      0x40

@@ -285,15 +285,18 @@ static void show_transplant(int kvm_fd, const struct kvm_case *k)
 int main(void)
 {
     static const struct kvm_case cases[] = {
-        {"the core of an amd64 guest has frames and the copied global", show_frames, false, "amd64", 0},
+        {"the core of an amd64 guest has frames and the copied global", show_frames, false, "amd64", 0,
+         false},
         {"the core of an identity i686 guest has frames and the changed global", show_frames, false,
-         "i686-identity", 0},
-        {"the core of a paged i686 guest has frames and the copied global", show_frames, true, "i686", 0},
-        {"a paged i686 guest's memory made by hand gives the same core", show_transplant, false, "i686", 0},
-        {"the core of an amd64 guest that aborted shows who did it", show_abort, false, "amd64", 0},
+         "i686-identity", 0, false},
+        {"the core of a paged i686 guest has frames and the copied global", show_frames, true, "i686", 0,
+         false},
+        {"a paged i686 guest's memory made by hand gives the same core", show_transplant, false, "i686", 0,
+         false},
+        {"the core of an amd64 guest that aborted shows who did it", show_abort, false, "amd64", 0, false},
         {"the core of an identity i686 guest that aborted shows who did it", show_abort, false,
-         "i686-identity", 0},
-        {"the core of a paged i686 guest that aborted shows who did it", show_abort, true, "i686", 0},
+         "i686-identity", 0, false},
+        {"the core of a paged i686 guest that aborted shows who did it", show_abort, true, "i686", 0, false},
     };
 
     return seam_run_cases(cases, sizeof(cases) / sizeof(cases[0]));

@@ -75,9 +75,9 @@ static void is_in_place(int kvm_fd, const struct kvm_case *c)
     CHECK(counter_is_intact(&vm, &o, &e));
     /* Each byte of the canary counts, and no byte beside it. */
     for (i = 0; i < 24; i++) {
-        vm_scratch(&vm, SCRATCH - COUNTER)[i] ^= 0x40;
+        vm_scratch_rw(&vm, SCRATCH - COUNTER, 24)[i] ^= 0x40;
         CHECK_EQ(counter_is_intact(&vm, &o, &e), i < 8 || i >= 16);
-        vm_scratch(&vm, SCRATCH - COUNTER)[i] ^= 0x40;
+        vm_scratch_rw(&vm, SCRATCH - COUNTER, 24)[i] ^= 0x40;
     }
     CHECK(counter_is_intact(&vm, &o, &e));
     close_guest(&snap, &vm);
@@ -98,7 +98,7 @@ static void is_absent(int kvm_fd, const struct kvm_case *c)
     for (d = 0x2000; d > 0x28; d -= 8)
         if (!CHECK_EQ(word(&vm, d), 0))
             break;
-    vm_scratch(&vm, SCRATCH - CANARY)[0] = 1;
+    vm_scratch_rw(&vm, SCRATCH - CANARY, 8)[0] = 1;
     CHECK(counter_is_intact(&vm, &o, &e));
     close_guest(&snap, &vm);
 }

@@ -72,8 +72,8 @@ static bool fill_snapshot(const struct snapshot *s)
 
 static void fill_scratch(struct vm *vm)
 {
-    put_magic(vm_scratch(vm, 0), INPUT_LEN, 16, INPUT);
-    put_magic(vm_scratch(vm, vm->snap->plan.output_off), INPUT_LEN, 16, OUTPUT);
+    put_magic(vm_scratch_rw(vm, 0, INPUT_LEN), INPUT_LEN, 16, INPUT);
+    put_magic(vm_scratch_rw(vm, vm->snap->plan.output_off, INPUT_LEN), INPUT_LEN, 16, OUTPUT);
 }
 
 static void check_text(const char *text, const struct worked *w, const struct layout *l)

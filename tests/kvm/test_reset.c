@@ -9,11 +9,11 @@
  */
 #include <time.h>
 
-#include "tests/kvm/captured.h"
+#include "tests/kvm/memory.h"
 #include "tests/kvm/raw_state.h"
 
 #define ROUNDS         1000
-#define LAB_ROUNDS     30
+#define LAB_ROUNDS     20
 
 #define PAGES_CAPTURED 2 /* that the guest has dirtied when it is captured */
 
@@ -38,11 +38,6 @@ static const struct {
 #define TSC_CAPTURED  ((uint64_t)1 << 50)
 #define TSC_LATER_MAX ((uint64_t)1 << 44) /* hours of it */
 
-/* Offsets from the end of scratch of what is new with each restore: clock and random bytes, RNG word. ABI 2.1, 2.5. */
-#define NEW_BYTES_AT  (0x3000 - 0x08)
-#define NEW_BYTES_LEN 40
-#define RNG_WORD_AT   0x28
-
 static unsigned rounds(void)
 {
     const char *text = getenv("RESET_ROUNDS");
@@ -55,102 +50,8 @@ static unsigned rounds(void)
 
 /* --- memory ----------------------------------------------------------------------------------------------- */
 
-/* The guest's memory by KVM's slots, in the order of their addresses. */
-struct memory {
-    struct {
-        uint64_t at, len;
-        bool readonly;
-        const uint8_t *host;
-        uint8_t *bytes; /* what was there */
-    } slot[SEAM_SLOTS_MAX];
-    unsigned n;
-};
-
-static bool look_at_slots(struct memory *m)
-{
-    unsigned i, j;
-
-    m->n = 0;
-    for (i = 0; i < seam.slots_n; i++) {
-        const struct seam_slot *s = &seam.slots[i];
-
-        if (s->vm_fd != seam.vm_fd)
-            continue;
-        for (j = m->n++; j > 0 && m->slot[j - 1].at > s->at; j--)
-            m->slot[j] = m->slot[j - 1];
-        m->slot[j].at = s->at;
-        m->slot[j].len = s->len;
-        m->slot[j].readonly = s->readonly;
-        m->slot[j].host = (const uint8_t *)(uintptr_t)s->host;
-        m->slot[j].bytes = NULL;
-    }
-    return CHECK(m->n != 0);
-}
-
-static void free_memory(struct memory *m)
-{
-    unsigned i;
-
-    for (i = 0; i < m->n; i++)
-        free(m->slot[i].bytes);
-    m->n = 0;
-}
-
-static bool take_memory(struct memory *m)
-{
-    unsigned i;
-
-    if (!look_at_slots(m))
-        return false;
-    for (i = 0; i < m->n; i++) {
-        m->slot[i].bytes = malloc(m->slot[i].len);
-        if (!CHECK(m->slot[i].bytes != NULL))
-            return false;
-        memcpy(m->slot[i].bytes, m->slot[i].host, m->slot[i].len);
-    }
-    return true;
-}
-
-/* Whether the byte at `off` of scratch may differ. */
-static bool is_new(uint64_t off, uint64_t scratch_len)
-{
-    uint64_t distance = scratch_len - off;
-
-    return (distance <= NEW_BYTES_AT && distance > NEW_BYTES_AT - NEW_BYTES_LEN) ||
-           (distance <= RNG_WORD_AT && distance > RNG_WORD_AT - 8);
-}
-
-static bool memory_is(const struct memory *wanted, uint64_t scratch_gpa)
-{
-    struct memory now;
-    uint64_t off;
-    unsigned i;
-
-    if (!look_at_slots(&now) || !CHECK_EQ(now.n, wanted->n))
-        return false;
-    for (i = 0; i < now.n; i++) {
-        bool scratch = now.slot[i].at == scratch_gpa;
-
-        if (!CHECK_EQ(now.slot[i].at, wanted->slot[i].at) ||
-            !CHECK_EQ(now.slot[i].len, wanted->slot[i].len) ||
-            !CHECK_EQ(now.slot[i].readonly, wanted->slot[i].readonly))
-            return false;
-        if (memcmp(now.slot[i].host, wanted->slot[i].bytes, now.slot[i].len) == 0)
-            continue;
-        for (off = 0; off < now.slot[i].len; off++) {
-            if (now.slot[i].host[off] == wanted->slot[i].bytes[off] ||
-                (scratch && is_new(off, now.slot[i].len)))
-                continue;
-            printf("# guest memory 0x%" PRIx64 " is 0x%02x, wanted 0x%02x\n", now.slot[i].at + off,
-                   now.slot[i].host[off], wanted->slot[i].bytes[off]);
-            return CHECK(false);
-        }
-    }
-    return CHECK(true);
-}
-
-/* The host can do what a guest can: write all over what is writable. */
-static void dirty_memory(uint64_t seed)
+/* The host can do what a guest can: write all over what is writable, through its view of memory. */
+static void dirty_memory(const struct vm *vm, uint64_t seed)
 {
     struct memory m;
     uint64_t off;
@@ -158,9 +59,13 @@ static void dirty_memory(uint64_t seed)
 
     if (!look_at_slots(&m))
         return;
-    for (i = 0; i < m.n; i++)
-        for (off = seed % 64; !m.slot[i].readonly && off < m.slot[i].len; off += 61)
-            ((uint8_t *)(uintptr_t)m.slot[i].host)[off] ^= (uint8_t)(seed >> 3) | 1;
+    for (i = 0; i < m.n; i++) {
+        for (off = seed % 64; !m.slot[i].readonly && off < m.slot[i].len; off += 61) {
+            uint8_t byte = m.slot[i].host[off] ^ (uint8_t)((seed >> 3) | 1);
+
+            CHECK(gmem_write(vm->mem, gpa_make(m.slot[i].at + off), &byte, 1));
+        }
+    }
 }
 
 /* --- growth ----------------------------------------------------------------------------------------------- */
@@ -210,8 +115,8 @@ static bool capture_dirty(int kvm_fd, const struct kvm_case *kc, struct snapshot
     struct calling c;
     bool made = false;
 
-    io.sizes.apic = kc->n != 0;
-    if (!calling_open(&c, kvm_fd, "dirty", kc->kind, &io, kc->n != 0))
+    io.sizes.apic = has_irqchip(kc);
+    if (!calling_open(&c, kvm_fd, "dirty", kc->kind, &io, has_irqchip(kc)))
         return false;
     if (calling_start(&c) && CHECK_EQ(calling_call1(&c, "dirty", PAGES_CAPTURED), STATUS_OK)) {
         set_guests_own(&c);
@@ -238,6 +143,19 @@ static void find_clocks(const struct machine *m, struct raw_state *s)
         /* TSC; Hyper-V's vCPU run time and reference counter */
         CHECK(s->msrs[i].index == MSR_TSC || s->msrs[i].index == 0x40000010 ||
               s->msrs[i].index == 0x40000020);
+    }
+}
+
+/* Guests of a kind that is filtered may change the MSRs of that list: only_these_msrs. */
+static void deny_others(struct raw_state *s)
+{
+    unsigned i, j;
+
+    for (i = 0; i < s->msrs_n; i++) {
+        s->msrs[i].denied = true;
+        for (j = 0; j < GUESTS_OWN_N; j++)
+            if (guests_own[j].index == s->msrs[i].index)
+                s->msrs[i].denied = false;
     }
 }
 
@@ -299,7 +217,8 @@ static bool run_guest(struct calling *c, unsigned round)
 }
 
 /* The parts that have to have been different at least once for the test to be one. */
-static void check_dirt(const struct raw_dirt *dirt, const struct raw_state *clean, bool irqchip)
+static void check_dirt(const struct raw_dirt *dirt, const struct raw_state *clean, bool irqchip,
+                       bool filtered)
 {
     unsigned i;
 
@@ -313,7 +232,7 @@ static void check_dirt(const struct raw_dirt *dirt, const struct raw_state *clea
         CHECK(false);
     }
     printf("# %u MSRs listed, %u dirtied\n", clean->msrs_n, dirt->msrs_n);
-    CHECK(dirt->msrs_n > GUESTS_OWN_N);
+    CHECK(filtered ? dirt->msrs_n == GUESTS_OWN_N : dirt->msrs_n > GUESTS_OWN_N);
 }
 
 static void is_reset(int kvm_fd, const struct kvm_case *kc)
@@ -323,22 +242,26 @@ static void is_reset(int kvm_fd, const struct kvm_case *kc)
     struct raw_dirt dirt = {.msrs_n = 0};
     struct memory memory = {.n = 0};
     struct held before = {.fds = 0}, after;
-    bool irqchip = kc->n != 0;
+    bool irqchip = has_irqchip(kc);
     uint64_t seed = 11;
     struct snapshot snap;
     struct calling c;
     unsigned round, n = rounds();
 
     memset(&clean, 0, sizeof(clean));
+    choose_track(kc);
     if (!capture_dirty(kvm_fd, kc, &snap))
         return;
     if (!captured_open(&c, kvm_fd, &snap)) {
         snapshot_free(&snap);
         return;
     }
+    say_track(&c);
     if (raw_list_msrs(kvm_fd, &clean) && captured_restore(&c)) {
         raw_read(&c.vm.machine, irqchip, &clean);
         find_clocks(&c.vm.machine, &clean);
+        if (snap.kind->filter_msrs)
+            deny_others(&clean);
         check_guests_own(&c.vm.machine);
         take_memory(&memory);
         guest_check(vm_enter_call(&c.vm, &c.e), &c.e);
@@ -358,16 +281,20 @@ static void is_reset(int kvm_fd, const struct kvm_case *kc)
         guest_check(vm_enter_call(&c.vm, &c.e), &c.e);
         if (CHECK(raw_read_part(&c.vm.machine, RAW_REGS, now)))
             raw_compare_part(RAW_REGS, now, regs);
-        /* The same with memory that no guest of ours would write, the tables included. */
-        dirty_memory(word);
+        /*
+         * The same with memory that no guest of ours would write, the tables included; in the second half, for
+         * what was touched once is put back from then on, and what guests touch has to be noticed.
+         */
+        if (round >= n / 2)
+            dirty_memory(&c.vm, word);
         if (!captured_restore(&c))
             break;
         memory_is(&memory, snap.plan.scratch_gpa.v);
-        if (round == n / 10)
+        if (round == n * 3 / 4)
             before = look_at_process();
     }
     if (tap_ok) {
-        check_dirt(&dirt, &clean, irqchip);
+        check_dirt(&dirt, &clean, irqchip, snap.kind->filter_msrs);
         after = look_at_process();
         CHECK_EQ(after.fds, before.fds);
         CHECK_EQ(after.slots, before.slots);
@@ -387,16 +314,17 @@ static void is_reset(int kvm_fd, const struct kvm_case *kc)
 /* Each way, and then a restored guest that knows nothing of it: what KVM had yet to finish is finished before. */
 static void half_done(int kvm_fd, const struct kvm_case *kc)
 {
-    static const char *const ways[] = {"bad_read", "bad_write", "bad_in", "bad_out",
+    static const char *const ends[] = {"bad_read", "bad_write", "bad_in", "bad_out",
                                        "bad_ins",  "bad_copy",  "msr"};
     static struct raw_state clean;
     struct memory memory = {.n = 0};
-    bool irqchip = kc->n != 0;
+    bool irqchip = has_irqchip(kc);
     struct snapshot snap;
     struct calling c;
     unsigned i = 0, round;
 
     memset(&clean, 0, sizeof(clean));
+    choose_track(kc);
     if (!capture_dirty(kvm_fd, kc, &snap))
         return;
     if (!captured_open(&c, kvm_fd, &snap)) {
@@ -408,11 +336,11 @@ static void half_done(int kvm_fd, const struct kvm_case *kc)
         find_clocks(&c.vm.machine, &clean);
         take_memory(&memory);
     }
-    for (round = 0; round < 3 * sizeof(ways) / sizeof(ways[0]) && tap_ok; round++) {
+    for (round = 0; round < 3 * sizeof(ends) / sizeof(ends[0]) && tap_ok; round++) {
         enum status status;
 
-        i = round % (sizeof(ways) / sizeof(ways[0]));
-        status = strcmp(ways[i], "msr") == 0 ? calling_call1(&c, "msr", 0xdead) : calling_call0(&c, ways[i]);
+        i = round % (sizeof(ends) / sizeof(ends[0]));
+        status = strcmp(ends[i], "msr") == 0 ? calling_call1(&c, "msr", 0xdead) : calling_call0(&c, ends[i]);
         CHECK(status == STATUS_FAULTED || status == STATUS_ABORTED || status == STATUS_OK);
         if (!captured_restore(&c))
             break;
@@ -426,7 +354,7 @@ static void half_done(int kvm_fd, const struct kvm_case *kc)
         memory_is(&memory, snap.plan.scratch_gpa.v);
     }
     if (!tap_ok)
-        printf("# after %s\n", ways[i]);
+        printf("# after %s\n", ends[i]);
     calling_close(&c);
     free_memory(&memory);
     snapshot_free(&snap);
@@ -441,8 +369,8 @@ static void cr8_comes_back(int kvm_fd, const struct kvm_case *kc)
     unsigned i;
     bool made;
 
-    io.sizes.apic = kc->n != 0;
-    if (!calling_open(&c, kvm_fd, "dirty", kc->kind, &io, kc->n != 0))
+    io.sizes.apic = has_irqchip(kc);
+    if (!calling_open(&c, kvm_fd, "dirty", kc->kind, &io, has_irqchip(kc)))
         return;
     made = calling_start(&c) && CHECK_EQ(calling_call1(&c, "cr8", 3), STATUS_OK) &&
            CHECK_EQ(c.result.value.bits, 0) && CHECK_EQ(calling_call1(&c, "cr8", 5), STATUS_OK) &&
@@ -527,25 +455,81 @@ static void no_hyperv(int kvm_fd, const struct kvm_case *kc)
 static const struct kvm_case cases[] = {
     {"amd64: whatever a run changed, the next finds the captured state", .run = is_reset, .kind = "amd64"},
     {"amd64 with irqchip: whatever a run changed, the next finds the captured state", .run = is_reset,
-     .kind = "amd64", .n = 1},
+     .kind = "amd64", .n = IRQCHIP},
     {"i686-identity: whatever a run changed, the next finds the captured state", .run = is_reset,
      .kind = "i686-identity"},
     {"i686: whatever a run changed, the next finds the captured state", .run = is_reset, .paging32 = true,
      .kind = "i686"},
     {"i686 with irqchip: whatever a run changed, the next finds the captured state", .run = is_reset,
-     .paging32 = true, .kind = "i686", .n = 1},
+     .paging32 = true, .kind = "i686", .n = IRQCHIP},
+    {"amd64, restored by the ring: whatever a run changed, the next finds the captured state",
+     .run = is_reset, .walking = true, .kind = "amd64", .n = TRACK(TRACK_RING)},
+    {"amd64, restored by the ring: a run that ended amid an instruction leaves nothing to the next",
+     .run = half_done, .walking = true, .kind = "amd64", .n = TRACK(TRACK_RING)},
+    {"amd64, restored by the log: whatever a run changed, the next finds the captured state", .run = is_reset,
+     .kind = "amd64", .n = TRACK(TRACK_LOG)},
+    {"amd64, restored by the log: a run that ended amid an instruction leaves nothing to the next",
+     .run = half_done, .kind = "amd64", .n = TRACK(TRACK_LOG)},
+    {"amd64, restored by copying all: whatever a run changed, the next finds the captured state",
+     .run = is_reset, .kind = "amd64", .n = TRACK(TRACK_COPY)},
+    {"amd64, restored by copying all: a run that ended amid an instruction leaves nothing to the next",
+     .run = half_done, .kind = "amd64", .n = TRACK(TRACK_COPY)},
+    {"i686-identity, restored by the ring: whatever a run changed, the next finds the captured state",
+     .run = is_reset, .walking = true, .kind = "i686-identity", .n = TRACK(TRACK_RING)},
+    {"i686-identity, restored by the ring: a run that ended amid an instruction leaves nothing to the next",
+     .run = half_done, .walking = true, .kind = "i686-identity", .n = TRACK(TRACK_RING)},
+    {"i686-identity, restored by the log: whatever a run changed, the next finds the captured state",
+     .run = is_reset, .kind = "i686-identity", .n = TRACK(TRACK_LOG)},
+    {"i686-identity, restored by the log: a run that ended amid an instruction leaves nothing to the next",
+     .run = half_done, .kind = "i686-identity", .n = TRACK(TRACK_LOG)},
+    {"i686-identity, restored by copying all: whatever a run changed, the next finds the captured state",
+     .run = is_reset, .kind = "i686-identity", .n = TRACK(TRACK_COPY)},
+    {"i686-identity, restored by copying all: a run that ended amid an instruction leaves nothing to the "
+     "next",
+     .run = half_done, .kind = "i686-identity", .n = TRACK(TRACK_COPY)},
+    {"i686, restored by the ring: whatever a run changed, the next finds the captured state", .run = is_reset,
+     .walking = true, .paging32 = true, .kind = "i686", .n = TRACK(TRACK_RING)},
+    {"i686, restored by the ring: a run that ended amid an instruction leaves nothing to the next",
+     .run = half_done, .walking = true, .paging32 = true, .kind = "i686", .n = TRACK(TRACK_RING)},
+    {"i686, restored by the log: whatever a run changed, the next finds the captured state", .run = is_reset,
+     .paging32 = true, .kind = "i686", .n = TRACK(TRACK_LOG)},
+    {"i686, restored by the log: a run that ended amid an instruction leaves nothing to the next",
+     .run = half_done, .paging32 = true, .kind = "i686", .n = TRACK(TRACK_LOG)},
+    {"i686, restored by copying all: whatever a run changed, the next finds the captured state",
+     .run = is_reset, .paging32 = true, .kind = "i686", .n = TRACK(TRACK_COPY)},
+    {"i686, restored by copying all: a run that ended amid an instruction leaves nothing to the next",
+     .run = half_done, .paging32 = true, .kind = "i686", .n = TRACK(TRACK_COPY)},
+    {"amd64, copied by the host, restored by the ring: whatever a run changed, the next finds the captured "
+     "state",
+     .run = is_reset, .walking = true, .kind = "amd64", .n = TRACK(TRACK_RING) | COW_HOST},
+    {"amd64, copied by the host, restored by the log: whatever a run changed, the next finds the captured "
+     "state",
+     .run = is_reset, .kind = "amd64", .n = TRACK(TRACK_LOG) | COW_HOST},
+    {"amd64, copied by the host, restored by copying all: whatever a run changed, the next finds the "
+     "captured state",
+     .run = is_reset, .kind = "amd64", .n = TRACK(TRACK_COPY) | COW_HOST},
+    {"i686, copied by the host, restored by the ring: whatever a run changed, the next finds the captured "
+     "state",
+     .run = is_reset, .walking = true, .paging32 = true, .kind = "i686", .n = TRACK(TRACK_RING) | COW_HOST},
+    {"i686, copied by the host, restored by the log: whatever a run changed, the next finds the captured "
+     "state",
+     .run = is_reset, .paging32 = true, .kind = "i686", .n = TRACK(TRACK_LOG) | COW_HOST},
+    {"i686, copied by the host, restored by copying all: whatever a run changed, the next finds the captured "
+     "state",
+     .run = is_reset, .paging32 = true, .kind = "i686", .n = TRACK(TRACK_COPY) | COW_HOST},
     {"i686-identity: Hyper-V's MSRs are no guest's", .run = no_hyperv, .kind = "i686-identity"},
     {"i686: Hyper-V's MSRs are no guest's", .run = no_hyperv, .paging32 = true, .kind = "i686"},
     {"amd64: a run that ended amid an instruction leaves nothing to the next", .run = half_done,
      .kind = "amd64"},
     {"amd64 with irqchip: a run that ended amid an instruction leaves nothing to the next", .run = half_done,
-     .kind = "amd64", .n = 1},
+     .kind = "amd64", .n = IRQCHIP},
     {"i686-identity: a run that ended amid an instruction leaves nothing to the next", .run = half_done,
      .kind = "i686-identity"},
     {"i686: a run that ended amid an instruction leaves nothing to the next", .run = half_done,
      .paging32 = true, .kind = "i686"},
     {"amd64: CR8 is captured and comes back", .run = cr8_comes_back, .kind = "amd64"},
-    {"amd64 with irqchip: CR8 is captured and comes back", .run = cr8_comes_back, .kind = "amd64", .n = 1},
+    {"amd64 with irqchip: CR8 is captured and comes back", .run = cr8_comes_back, .kind = "amd64",
+     .n = IRQCHIP},
     {"amd64: a guest may use the MSRs that are kept and no others", .run = only_these_msrs, .kind = "amd64"},
 };
 

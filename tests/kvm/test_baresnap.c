@@ -23,17 +23,22 @@ static char path[] = "/tmp/baresnap-XXXXXX";
 /* A guest of our samples in g.state. */
 static bool load_sample(const char *name, const char *append, bool irqchip)
 {
-    const char *dir = getenv("SAMPLES");
+    const char *dirs[] = {getenv("SAMPLES"), "/guests", "build/i686-counter/samples"};
     struct bare_file image = {.name = name, .args = ""};
     struct bare_options o = {.ram_len = BARE_LEN, .append = append};
     struct region fill, file;
     struct stat st;
     char file_name[300];
     struct err e = {.text = ""};
-    int fd;
+    unsigned i;
+    int fd = -1;
 
-    snprintf(file_name, sizeof(file_name), "%s/%s.elf", dir != NULL ? dir : "/guests", name);
-    fd = open(file_name, O_RDONLY | O_CLOEXEC);
+    for (i = 0; i < sizeof(dirs) / sizeof(dirs[0]) && fd < 0; i++) {
+        if (dirs[i] == NULL)
+            continue;
+        snprintf(file_name, sizeof(file_name), "%s/%s.elf", dirs[i], name);
+        fd = open(file_name, O_RDONLY | O_CLOEXEC);
+    }
     if (!CHECK(fd >= 0) || !CHECK(fstat(fd, &st) == 0) ||
         !CHECK(region_map_file(&file, fd, 0, ((uint64_t)st.st_size + 4095) & ~(uint64_t)4095, &e) == 0))
         return false;

@@ -172,16 +172,16 @@ static int parse_options(char **argv, unsigned bit, struct options *o, int *i, s
             break; /* "--" */
         n = find_option(bit, name, len, &r);
         if (n < 0 || (name[len] == '=' && r->value == NULL)) {
-            err_set(e, STATUS_USAGE, "%s: unknown option %s", argv[0], word);
+            err_usage(e, "%s: unknown option %s", argv[0], word);
             return err_hint(e, "vmm --help lists the options of each command");
         }
         if (name[len] == '=')
             value = name + len + 1;
         else if (r->value != NULL && (value = argv[(*i)++]) == NULL)
-            return err_set(e, STATUS_USAGE, "%s: %s needs a value", argv[0], word);
+            return err_usage(e, "%s: %s needs a value", argv[0], word);
         assert(n < OPTIONS_MAX);
         if (given[n] && !r->repeatable)
-            return err_set(e, STATUS_USAGE, "%s: --%s given twice", argv[0], r->name);
+            return err_usage(e, "%s: --%s given twice", argv[0], r->name);
         given[n] = true;
         if ((r->commands & ONLY_ABI) != 0 && o->abi_only == NULL)
             o->abi_only = r->name;
@@ -222,9 +222,9 @@ static int take_operands(int n, char **words, struct options *o, struct err *e)
         o->rest_n = n - i - 1;
     }
     if (i == 0)
-        return err_set(e, STATUS_USAGE, "pack: no image given");
+        return err_usage(e, "pack: no image given");
     if (o->rest_n != 0 && o->rest[0][0] != '-' && !is_command(o->rest[0]))
-        return err_set(e, STATUS_USAGE, "pack: unknown command %s behind --", o->rest[0]);
+        return err_usage(e, "pack: unknown command %s behind --", o->rest[0]);
     return 0;
 }
 
@@ -239,16 +239,16 @@ static int parse(int argc, char **argv, unsigned command, struct options *o, str
     if (commands[command].bit == CMD_PACK)
         return take_operands(argc - i, argv + i, o, e);
     if (o->standalone && o->image == NULL)
-        return err_set(e, STATUS_USAGE, "%s: no -kernel given", argv[0]);
+        return err_usage(e, "%s: no -kernel given", argv[0]);
     if (commands[command].operands[0] == '\0') {
         if (i != argc)
-            return err_set(e, STATUS_USAGE, "%s: unexpected operand %s", argv[0], argv[i]);
+            return err_usage(e, "%s: unexpected operand %s", argv[0], argv[i]);
         return 0;
     }
     if (i == argc)
-        return err_set(e, STATUS_USAGE, "%s: no image given", argv[0]);
+        return err_usage(e, "%s: no image given", argv[0]);
     if (argc - i > 1) {
-        err_set(e, STATUS_USAGE, "%s: more than one operand (%s)", argv[0], argv[i + 1]);
+        err_usage(e, "%s: more than one operand (%s)", argv[0], argv[i + 1]);
         return err_hint(e, "options come before the image");
     }
     o->image = argv[i];

@@ -25,21 +25,21 @@ int bare_refuse(const struct bare_ram *r, struct err *e, const char *fmt, ...)
     va_start(ap, fmt);
     format_text_v(text, sizeof(text), fmt, ap);
     va_end(ap);
-    return err_set(e, STATUS_IMAGE, "%s: %s", r->name, text);
+    return err_image(e, "%s: %s", r->name, text);
 }
 
 int bare_no_modules(const struct bare_load *b, enum bare_format f, struct err *e)
 {
     if (b->options->modules_n == 0)
         return 0;
-    return err_set(e, STATUS_USAGE, "%s: a %s image takes no modules", b->image->name, bare_format_name(f));
+    return err_usage(e, "%s: a %s image takes no modules", b->image->name, bare_format_name(f));
 }
 
 int bare_no_initrd(const struct bare_load *b, enum bare_format f, struct err *e)
 {
     if (b->options->initrd == NULL)
         return 0;
-    return err_set(e, STATUS_USAGE, "%s: a %s image takes no initrd", b->image->name, bare_format_name(f));
+    return err_usage(e, "%s: a %s image takes no initrd", b->image->name, bare_format_name(f));
 }
 
 /* The piece that [at, at + len), which does not wrap, would share a byte with; taken_n if there is none. */

@@ -9,6 +9,6 @@ int bare_load(enum bare_format f, const struct bare_file *image, const struct ba
     (void)o;
     (void)ram;
     (void)out;
-    err_set(e, STATUS_IMAGE, "%s: this vmm has no bare kernels (%s)", image->name, bare_format_name(f));
+    err_image(e, "%s: this vmm has no bare kernels (%s)", image->name, bare_format_name(f));
     return err_hint(e, "use a vmm built with I686_GUEST=1");
 }

@@ -250,9 +250,8 @@ int linux_load(struct bare_load *b, struct bare_start *out, struct err *e)
     if (bare_no_modules(b, BARE_LINUX, e) != 0 || setup_read(b, &s, e) != 0)
         return -1;
     if (cmdline_len > s.cmdline_max)
-        return err_set(e, STATUS_USAGE,
-                       "%s: too long a command line for this kernel (%zu bytes, limit %" PRIu64 ")",
-                       b->image->name, cmdline_len, s.cmdline_max);
+        return err_usage(e, "%s: too long a command line for this kernel (%zu bytes, limit %" PRIu64 ")",
+                         b->image->name, cmdline_len, s.cmdline_max);
     if (place_kernel(b, &s, &kernel, e) != 0 ||
         (initrd != NULL && place_initrd(b, &s, initrd, &ramdisk, e) != 0) ||
         bare_place_info(&b->ram, "the zero page", PAGE_LEN, &zero_page, e) != 0 ||

@@ -15,7 +15,7 @@ int elf_refuse(const struct elf_file *f, struct err *e, const char *fmt, ...)
     va_start(ap, fmt);
     format_text_v(text, sizeof(text), fmt, ap);
     va_end(ap);
-    return err_set(e, STATUS_IMAGE, "%s: %s", f->name, text);
+    return err_image(e, "%s: %s", f->name, text);
 }
 
 uint64_t elf_word(const struct elf_file *f, uint64_t off)

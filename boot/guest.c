@@ -36,8 +36,8 @@ int guest_find(const struct elf_image *elf, enum guest_paging paging, const char
         }
     }
     if (elf->machine == ELF_X86_64)
-        return err_set(e, STATUS_USAGE, "%s: amd64 guests cannot run with paging off", name);
-    err_set(e, STATUS_IMAGE, "%s: this vmm has no i686 guests", name);
+        return err_usage(e, "%s: amd64 guests cannot run with paging off", name);
+    err_image(e, "%s: this vmm has no i686 guests", name);
     return err_hint(e, "use a vmm built with I686_GUEST=1");
 }
 

@@ -27,8 +27,8 @@ static int place_initrd(struct bare_load *b, const struct bare_file *initrd, uin
     uint64_t pages, at;
 
     if (!num_page_up(initrd->len, &pages) || pages == 0 || pages >> PAGE_SHIFT > INITRD_PAGES_MAX)
-        return err_set(e, STATUS_IMAGE, "%s: an initrd for microvm has 1 to %u pages (%" PRIu64 " bytes)",
-                       initrd->name, INITRD_PAGES_MAX, initrd->len);
+        return err_image(e, "%s: an initrd for microvm has 1 to %u pages (%" PRIu64 " bytes)", initrd->name,
+                         INITRD_PAGES_MAX, initrd->len);
     if (!bare_find(&b->ram, INITRD_BASE, INITRD_BASE + pages, pages, PAGE_LEN, &at))
         at = INITRD_BASE_LATER;
     if (bare_claim(&b->ram, "the initrd", at, pages, e) != 0)
@@ -45,8 +45,8 @@ static int place_args(struct bare_load *b, const char *args, struct err *e)
     if (len == 0)
         return 0;
     if (len > room)
-        return err_set(e, STATUS_USAGE, "%s: too long a command line for microvm (%zu bytes, limit %zu)",
-                       b->image->name, len, room);
+        return err_usage(e, "%s: too long a command line for microvm (%zu bytes, limit %zu)", b->image->name,
+                         len, room);
     if (bare_claim(&b->ram, "the command line", ARGS_LEN, PAGE_LEN - ARGS_LEN, e) != 0)
         return -1;
     store_le16(b->ram.bytes + ARGS_LEN, (uint16_t)len);

@@ -23,8 +23,7 @@ static int same(const char *name, uint64_t claimed, uint64_t is, struct err *e)
 {
     if (claimed == is)
         return 0;
-    return err_set(e, STATUS_IMAGE, "%s: not where these sizes put it (0x%" PRIx64 ", 0x%" PRIx64 ")", name,
-                   claimed, is);
+    return err_image(e, "%s: not where these sizes put it (0x%" PRIx64 ", 0x%" PRIx64 ")", name, claimed, is);
 }
 
 static int compare_plans(const struct layout *claimed, const struct layout *is, struct err *e)
@@ -55,9 +54,9 @@ int snapshot_check_plan(const struct guest_kind *k, const struct layout *claimed
     /* Without page tables nothing is packed: the region stays as it was planned. */
     if (k->geom == NULL &&
         (claimed->snapshot_len != first.snapshot_len || claimed->pt_len != 0 || claimed->placed_len != 0))
-        return err_set(e, STATUS_IMAGE,
-                       "an %s guest cannot have these lengths (0x%" PRIx64 ", 0x%" PRIx64 ", 0x%" PRIx64 ")",
-                       k->name, claimed->snapshot_len, claimed->pt_len, claimed->placed_len);
+        return err_image(
+            e, "an %s guest cannot have these lengths (0x%" PRIx64 ", 0x%" PRIx64 ", 0x%" PRIx64 ")", k->name,
+            claimed->snapshot_len, claimed->pt_len, claimed->placed_len);
     if (layout_captured(&first, claimed->snapshot_len, claimed->pt_len, claimed->placed_len, &l, e) != 0 ||
         compare_plans(claimed, &l, e) != 0)
         return -1;
@@ -69,8 +68,7 @@ int snapshot_check_plan(const struct guest_kind *k, const struct layout *claimed
 
 static int wrong(const struct snapshot *s, const char *what, uint64_t v, struct err *e)
 {
-    return err_set(e, STATUS_IMAGE, "%s cannot be that of an %s guest (0x%" PRIx64 ")", what, s->kind->name,
-                   v);
+    return err_image(e, "%s cannot be that of an %s guest (0x%" PRIx64 ")", what, s->kind->name, v);
 }
 
 /* Addresses are as wide as the guest's, and canonical where that means something. */
@@ -107,7 +105,7 @@ static int check_x2apic(const struct cpu_sregs *r, struct err *e)
 {
     if ((r->apic_base & APIC_BASE_X2APIC) == 0)
         return 0;
-    return err_set(e, STATUS_IMAGE, "the guest has turned x2APIC on (APIC base 0x%" PRIx64 ")", r->apic_base);
+    return err_image(e, "the guest has turned x2APIC on (APIC base 0x%" PRIx64 ")", r->apic_base);
 }
 
 /* What decides the memory model is as the kind has it; other bits are the guest's, as far as the CPU has them. */
@@ -143,13 +141,13 @@ static int check_msrs(const struct snapshot *s, struct err *e)
         const struct cpu_msr *m = &s->msrs[i];
 
         if (!guest_msr_is_captured(m->index))
-            return err_set(e, STATUS_IMAGE, "MSR 0x%" PRIx32 " is not part of a guest", m->index);
+            return err_image(e, "MSR 0x%" PRIx32 " is not part of a guest", m->index);
         if (guest_msr_is_address(m->index) && !geom_is_canonical(&geom_amd64, gva_make(m->value)))
-            return err_set(e, STATUS_IMAGE, "MSR 0x%" PRIx32 " is not a canonical address (0x%" PRIx64 ")",
-                           m->index, m->value);
+            return err_image(e, "MSR 0x%" PRIx32 " is not a canonical address (0x%" PRIx64 ")", m->index,
+                             m->value);
         for (j = 0; j < i; j++)
             if (s->msrs[j].index == m->index)
-                return err_set(e, STATUS_IMAGE, "MSR 0x%" PRIx32 " is there twice", m->index);
+                return err_image(e, "MSR 0x%" PRIx32 " is there twice", m->index);
     }
     return 0;
 }
@@ -161,11 +159,10 @@ static int check_root(const struct snapshot *s, const char *name, uint64_t root,
     struct gpa tables = layout_gpa(&s->plan, AREA_SCRATCH, s->plan.pt_off);
 
     if (!num_is_page_aligned(root))
-        return err_set(e, STATUS_IMAGE, "%s is not page aligned (0x%" PRIx64 ")", name, root);
+        return err_image(e, "%s is not page aligned (0x%" PRIx64 ")", name, root);
     if (root < tables.v || root - tables.v >= s->plan.pt_len)
-        return err_set(e, STATUS_IMAGE,
-                       "%s is not in the page tables (0x%" PRIx64 ", 0x%" PRIx64 "-0x%" PRIx64 ")", name,
-                       root, tables.v, tables.v + s->plan.pt_len);
+        return err_image(e, "%s is not in the page tables (0x%" PRIx64 ", 0x%" PRIx64 "-0x%" PRIx64 ")", name,
+                         root, tables.v, tables.v + s->plan.pt_len);
     return 0;
 }
 
@@ -175,8 +172,7 @@ static int check_roots(const struct snapshot *s, struct err *e)
 
     if (s->kind->geom == NULL) {
         if (s->roots_n != 0 || s->root_active != 0)
-            return err_set(e, STATUS_IMAGE, "an %s guest has no page-table roots (%u)", s->kind->name,
-                           s->roots_n);
+            return err_image(e, "an %s guest has no page-table roots (%u)", s->kind->name, s->roots_n);
         if (s->sregs.cr3 > UINT32_MAX)
             return wrong(s, "cr3", s->sregs.cr3, e);
         return 0;
@@ -188,15 +184,13 @@ static int check_roots(const struct snapshot *s, struct err *e)
             return -1;
         for (j = 0; j < i; j++)
             if (s->roots[j].v == s->roots[i].v)
-                return err_set(e, STATUS_IMAGE, "a page-table root is there twice (0x%" PRIx64 ")",
-                               s->roots[i].v);
+                return err_image(e, "a page-table root is there twice (0x%" PRIx64 ")", s->roots[i].v);
     }
     if (s->roots_n == 0 ? s->root_active != 0 : s->root_active >= s->roots_n)
-        return err_set(e, STATUS_IMAGE, "the active root is not in the list (%u, %u roots)", s->root_active,
-                       s->roots_n);
+        return err_image(e, "the active root is not in the list (%u, %u roots)", s->root_active, s->roots_n);
     if (s->roots_n != 0 && s->roots[s->root_active].v != s->sregs.cr3)
-        return err_set(e, STATUS_IMAGE, "the active root is not cr3 (0x%" PRIx64 ", 0x%" PRIx64 ")",
-                       s->roots[s->root_active].v, s->sregs.cr3);
+        return err_image(e, "the active root is not cr3 (0x%" PRIx64 ", 0x%" PRIx64 ")",
+                         s->roots[s->root_active].v, s->sregs.cr3);
     return 0;
 }
 
@@ -205,7 +199,7 @@ int snapshot_check_bare(const struct snapshot *s, struct err *e)
     uint64_t len = s->bare->ram_len;
 
     if (len < BARE_RAM_MIN || !num_is_page_aligned(len))
-        return err_set(e, STATUS_IMAGE, "RAM of this size cannot be a bare kernel's (0x%" PRIx64 ")", len);
+        return err_image(e, "RAM of this size cannot be a bare kernel's (0x%" PRIx64 ")", len);
     return check_x2apic(&s->sregs, e);
 }
 

@@ -69,7 +69,7 @@ static int demand(const char *name, uint64_t is, uint64_t wanted, struct err *e)
 {
     if (is == wanted)
         return 0;
-    return err_set(e, STATUS_IMAGE, "%s is wrong (0x%" PRIx64 ", 0x%" PRIx64 ")", name, is, wanted);
+    return err_image(e, "%s is wrong (0x%" PRIx64 ", 0x%" PRIx64 ")", name, is, wanted);
 }
 
 /* Whether this is a file for this reader, and undamaged; before that nothing else in it means anything. */
@@ -78,16 +78,15 @@ static int check_kind_of_file(const uint8_t *h, struct err *e)
     uint32_t format = load_le32(h + SNAP_HDR_FORMAT), min_reader = load_le32(h + SNAP_HDR_MIN_READER);
 
     if (load_le64(h + SNAP_HDR_MAGIC) != SNAP_MAGIC)
-        return err_set(e, STATUS_IMAGE, "not a snapshot file");
+        return err_image(e, "not a snapshot file");
     if (min_reader > SNAP_FORMAT) {
-        err_set(e, STATUS_IMAGE,
-                "format %" PRIu32 " is for readers of format %" PRIu32 " (this vmm reads %u)", format,
-                min_reader, SNAP_FORMAT);
+        err_image(e, "format %" PRIu32 " is for readers of format %" PRIu32 " (this vmm reads %u)", format,
+                  min_reader, SNAP_FORMAT);
         return err_hint(e, "use a newer vmm, or take the snapshot again with this one");
     }
     if (min_reader == 0 || format < min_reader)
-        return err_set(e, STATUS_IMAGE, "there is no format %" PRIu32 " for readers of format %" PRIu32,
-                       format, min_reader);
+        return err_image(e, "there is no format %" PRIu32 " for readers of format %" PRIu32, format,
+                         min_reader);
     return demand("checksum of the header", crc32c(0, h, SNAP_HDR_CRC), load_le32(h + SNAP_HDR_CRC), e);
 }
 
@@ -102,24 +101,23 @@ static int read_header(const uint8_t *h, uint64_t file_len, struct snapfile_info
     info->min_reader = load_le32(h + SNAP_HDR_MIN_READER);
     info->file_len = load_le64(h + SNAP_HDR_FILE_LEN);
     if (info->file_len != file_len)
-        return err_set(e, STATUS_IMAGE, "%s (%" PRIu64 " bytes, %" PRIu64 " written)",
-                       file_len < info->file_len ? "truncated" : "something was added", file_len,
-                       info->file_len);
+        return err_image(e, "%s (%" PRIu64 " bytes, %" PRIu64 " written)",
+                         file_len < info->file_len ? "truncated" : "something was added", file_len,
+                         info->file_len);
     info->sections_n = load_le32(h + SNAP_HDR_SECTIONS_N);
     if (info->sections_n > SNAP_SECTIONS_MAX)
-        return err_set(e, STATUS_IMAGE, "too many sections (%u, at most %u)", info->sections_n,
-                       SNAP_SECTIONS_MAX);
+        return err_image(e, "too many sections (%u, at most %u)", info->sections_n, SNAP_SECTIONS_MAX);
     info->head_len = load_le64(h + SNAP_HDR_HEAD_LEN);
     if (info->head_len > SNAP_HEAD_MAX || info->head_len > file_len ||
         info->head_len < SNAP_HEADER_LEN + info->sections_n * SNAP_ENT_SIZE)
-        return err_set(e, STATUS_IMAGE, "the head cannot be of this length (%" PRIu64 ")", info->head_len);
+        return err_image(e, "the head cannot be of this length (%" PRIu64 ")", info->head_len);
     info->created_ns = load_le64(h + SNAP_HDR_CREATED);
     if (!snap_is_text(h + SNAP_HDR_PRODUCER, SNAP_PRODUCER_LEN))
-        return err_set(e, STATUS_IMAGE, "producer is not text");
+        return err_image(e, "producer is not text");
     memcpy(info->producer, h + SNAP_HDR_PRODUCER, SNAP_PRODUCER_LEN);
     /* A later format may have put something there that may be ignored. */
     if (info->format == SNAP_FORMAT && !zero_is(h + SNAP_HDR_END, SNAP_HDR_CRC - SNAP_HDR_END))
-        return err_set(e, STATUS_IMAGE, "the header holds something that is not known");
+        return err_image(e, "the header holds something that is not known");
     return 0;
 }
 
@@ -154,10 +152,10 @@ static int read_entry(const uint8_t *ent, struct snapfile_section *s, struct err
         demand("last field", load_le32(ent + SNAP_ENT_ZERO), 0, e) != 0)
         return -1;
     if (s->len == 0)
-        return err_set(e, STATUS_IMAGE, "empty");
+        return err_image(e, "empty");
     if (k == NULL && s->required) {
-        err_set(e, STATUS_IMAGE, "required, and this vmm does not know it (type %" PRIu32 ", version %u)",
-                s->type, s->version);
+        err_image(e, "required, and this vmm does not know it (type %" PRIu32 ", version %u)", s->type,
+                  s->version);
         return err_hint(e, "use a newer vmm, or take the snapshot again with this one");
     }
     if (k == NULL)
@@ -179,23 +177,20 @@ static int check_place(const uint8_t *head, const struct snapfile_info *info,
     uint64_t gap_end = in_head ? s->off : info->head_len;
 
     if (!num_fits(s->off, s->len, info->file_len))
-        return err_set(e, STATUS_IMAGE,
-                       "not inside the file (at 0x%" PRIx64 ", %" PRIu64 " bytes; the file has %" PRIu64 ")",
-                       s->off, s->len, info->file_len);
+        return err_image(
+            e, "not inside the file (at 0x%" PRIx64 ", %" PRIu64 " bytes; the file has %" PRIu64 ")", s->off,
+            s->len, info->file_len);
     if (s->off < end)
-        return err_set(e, STATUS_IMAGE,
-                       "overlaps what is before it (at 0x%" PRIx64 ", free from 0x%" PRIx64 ")", s->off, end);
+        return err_image(e, "overlaps what is before it (at 0x%" PRIx64 ", free from 0x%" PRIx64 ")", s->off,
+                         end);
     if (in_head && s->len > info->head_len - s->off)
-        return err_set(e, STATUS_IMAGE,
-                       "lies across the end of the head (at 0x%" PRIx64 ", %" PRIu64 " bytes)", s->off,
-                       s->len);
+        return err_image(e, "lies across the end of the head (at 0x%" PRIx64 ", %" PRIu64 " bytes)", s->off,
+                         s->len);
     if (k != NULL && (k->place == IN_HEAD) != in_head)
-        return err_set(e, STATUS_IMAGE, "on the wrong side of the end of the head (at 0x%" PRIx64 ")",
-                       s->off);
+        return err_image(e, "on the wrong side of the end of the head (at 0x%" PRIx64 ")", s->off);
     if ((end < gap_end && !zero_is(head + end, gap_end - end)) || s->off > (end > gap_end ? end : gap_end))
-        return err_set(e, STATUS_IMAGE,
-                       "there is something in front of it (at 0x%" PRIx64 ", free from 0x%" PRIx64 ")",
-                       s->off, end);
+        return err_image(e, "there is something in front of it (at 0x%" PRIx64 ", free from 0x%" PRIx64 ")",
+                         s->off, end);
     if (in_head)
         return demand("checksum", crc32c(0, head + s->off, s->len), s->crc32c, e);
     return 0;
@@ -212,8 +207,8 @@ static int check_presence(const struct snapfile_info *info, enum presence of, st
 
         if (k->presence == PERHAPS_OF_ABI ? there && of == OF_BARE
                                           : k->presence != WHEN_NOT_EMPTY && there != wanted)
-            return err_set(e, STATUS_IMAGE,
-                           wanted ? "there is no section %s" : "section %s is not for such a guest", k->name);
+            return err_image(e, wanted ? "there is no section %s" : "section %s is not for such a guest",
+                             k->name);
     }
     return 0;
 }
@@ -234,14 +229,12 @@ static int read_table(const uint8_t *head, struct snapfile_info *info, struct er
             return err_wrap(e, "section %s", s->name);
         for (j = 0; j < i; j++)
             if (info->sections[j].type == s->type)
-                return err_set(e, STATUS_IMAGE, "section %s is there twice (type %" PRIu32 ")", s->name,
-                               s->type);
+                return err_image(e, "section %s is there twice (type %" PRIu32 ")", s->name, s->type);
         end = s->off + s->len;
     }
     if (end != info->file_len)
-        return err_set(e, STATUS_IMAGE,
-                       "no section reaches the end of the file (0x%" PRIx64 ", 0x%" PRIx64 ")", end,
-                       info->file_len);
+        return err_image(e, "no section reaches the end of the file (0x%" PRIx64 ", 0x%" PRIx64 ")", end,
+                         info->file_len);
     return check_presence(info, snap_section(info, SNAP_MACHINE) != NULL ? OF_BARE : OF_ABI, e);
 }
 
@@ -259,10 +252,10 @@ static int find_kind(const char *name, const struct guest_kind **out, struct err
         }
     }
     if (strncmp(name, "i686", 4) == 0) {
-        err_set(e, STATUS_IMAGE, "this vmm has no i686 guests (kind \"%s\")", name);
+        err_image(e, "this vmm has no i686 guests (kind \"%s\")", name);
         return err_hint(e, "use a vmm built with I686_GUEST=1");
     }
-    return err_set(e, STATUS_IMAGE, "this vmm has no such kind of guest (\"%s\")", name);
+    return err_image(e, "this vmm has no such kind of guest (\"%s\")", name);
 }
 
 static int check_cpu(const struct snap_cpu *host, struct snapfile_info *info, struct err *e)
@@ -270,8 +263,7 @@ static int check_cpu(const struct snap_cpu *host, struct snapfile_info *info, st
     info->other_cpu = info->cpu.signature != host->signature;
     if (strcmp(info->cpu.vendor, host->vendor) == 0)
         return 0;
-    err_set(e, STATUS_IMAGE, "taken on another vendor's CPU (\"%s\", this is \"%s\")", info->cpu.vendor,
-            host->vendor);
+    err_image(e, "taken on another vendor's CPU (\"%s\", this is \"%s\")", info->cpu.vendor, host->vendor);
     return err_hint(e, "take the snapshot again on this host");
 }
 
@@ -337,9 +329,8 @@ static int check_large(const struct snapfile_info *info, const struct layout *l,
         check_len(info, SNAP_CHUNKS, snap_chunks_len(l->snapshot_len), e) != 0)
         return -1;
     if (memory->off % SNAP_CHUNK_LEN != 0)
-        return err_set(e, STATUS_IMAGE,
-                       "section MEMORY is not aligned (at 0x%" PRIx64 ", a multiple of 0x%x wanted)",
-                       memory->off, SNAP_CHUNK_LEN);
+        return err_image(e, "section MEMORY is not aligned (at 0x%" PRIx64 ", a multiple of 0x%x wanted)",
+                         memory->off, SNAP_CHUNK_LEN);
     return demand("checksum of section MEMORY", memory->crc32c, 0, e);
 }
 
@@ -350,8 +341,8 @@ static int copy_bytes(const uint8_t *head, const struct snapfile_info *info, enu
     const struct snapfile_section *s = snap_section(info, type);
 
     if (s->len > max)
-        return err_set(e, STATUS_IMAGE, "section %s is too long (%" PRIu64 " bytes, at most %" PRIu64 ")",
-                       s->name, s->len, max);
+        return err_image(e, "section %s is too long (%" PRIu64 " bytes, at most %" PRIu64 ")", s->name,
+                         s->len, max);
     memcpy(out, head + s->off, s->len);
     *len = s->len;
     return 0;
@@ -368,7 +359,7 @@ static int decode_bare(const uint8_t *head, const struct snapfile_info *info, st
     if (read_small(head, info, SNAP_MACHINE, read_machine, s, e) != 0)
         return -1;
     if (!bare_is_built) {
-        err_set(e, STATUS_IMAGE, "this vmm has no bare kernels (%s)", bare_format_name(m->start.format));
+        err_image(e, "this vmm has no bare kernels (%s)", bare_format_name(m->start.format));
         return err_hint(e, "use a vmm built with I686_GUEST=1");
     }
     if (copy_bytes(head, info, SNAP_STATE, m->state, sizeof(m->state), &m->state_len, e) != 0 ||

@@ -36,19 +36,17 @@ int args_size(const char *option, const char *value, uint64_t *bytes, struct err
     bool huge;
 
     if (!digits(value, &n, &huge, &end))
-        return err_set(e, STATUS_USAGE, "--%s: not a size (%s, wanted a number and K, M or G)", option,
-                       value);
+        return err_usage(e, "--%s: not a size (%s, wanted a number and K, M or G)", option, value);
     if (*end == '\0')
-        return err_set(e, STATUS_USAGE, "--%s: a size needs a suffix (%s, wanted K, M or G)", option, value);
+        return err_usage(e, "--%s: a size needs a suffix (%s, wanted K, M or G)", option, value);
     suffix = strchr(suffixes, *end);
     if (suffix == NULL || end[1] != '\0')
-        return err_set(e, STATUS_USAGE, "--%s: unknown suffix of a size (%s, wanted K, M or G)", option,
-                       value);
+        return err_usage(e, "--%s: unknown suffix of a size (%s, wanted K, M or G)", option, value);
     unit = (uint64_t)1 << (10 * (suffix - suffixes + 1));
     if (n == 0 && !huge)
-        return err_set(e, STATUS_USAGE, "--%s: a size of zero (%s)", option, value);
+        return err_usage(e, "--%s: a size of zero (%s)", option, value);
     if (huge || !num_mul(n, unit, bytes))
-        return err_set(e, STATUS_USAGE, "--%s: too large (%s)", option, value);
+        return err_usage(e, "--%s: too large (%s)", option, value);
     return 0;
 }
 
@@ -64,19 +62,18 @@ int args_duration(const char *option, const char *value, uint64_t *ns, struct er
     unsigned i;
 
     if (!digits(value, &n, &huge, &end))
-        return err_set(e, STATUS_USAGE, "--%s: not a duration (%s, wanted a number and ms, s or m)", option,
-                       value);
+        return err_usage(e, "--%s: not a duration (%s, wanted a number and ms, s or m)", option, value);
     for (i = 0; i < sizeof(units) / sizeof(units[0]); i++) {
         if (strcmp(end, units[i].suffix) != 0)
             continue;
         if (huge || !num_mul(n, units[i].ns, &result) || result > DURATION_MAX_NS)
-            return err_set(e, STATUS_USAGE, "--%s: too long (%s, at most 1000 hours)", option, value);
+            return err_usage(e, "--%s: too long (%s, at most 1000 hours)", option, value);
         if (result == 0)
-            return err_set(e, STATUS_USAGE, "--%s: a duration of zero (%s)", option, value);
+            return err_usage(e, "--%s: a duration of zero (%s)", option, value);
         *ns = result;
         return 0;
     }
-    return err_set(e, STATUS_USAGE, "--%s: a duration needs a suffix (%s, wanted ms, s or m)", option, value);
+    return err_usage(e, "--%s: a duration needs a suffix (%s, wanted ms, s or m)", option, value);
 }
 
 int args_number(const char *option, const char *value, uint64_t max, uint64_t *n, struct err *e)
@@ -86,7 +83,7 @@ int args_number(const char *option, const char *value, uint64_t max, uint64_t *n
     bool huge;
 
     if (!digits(value, &v, &huge, &end) || huge || *end != '\0' || v > max)
-        return err_set(e, STATUS_USAGE, "--%s: not a number from 0 to %" PRIu64 " (%s)", option, max, value);
+        return err_usage(e, "--%s: not a number from 0 to %" PRIu64 " (%s)", option, max, value);
     *n = v;
     return 0;
 }

@@ -137,8 +137,8 @@ int bare_run_image(const struct options *o, const struct load *l, struct outcome
 int bare_save_image(const struct options *o, const struct load *l, struct outcome *out, struct err *e)
 {
     if (o->point == POINT_NONE) {
-        err_set(e, STATUS_USAGE, "%s: where a bare kernel is to be saved is not said (%s)", o->image,
-                bare_format_name(l->format));
+        err_usage(e, "%s: where a bare kernel is to be saved is not said (%s)", o->image,
+                  bare_format_name(l->format));
         return err_hint(e, "--at text:TEXT, port, signal or halt");
     }
     if (o->point == POINT_SIGNAL)

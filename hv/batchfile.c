@@ -53,11 +53,11 @@ static struct batch_test *add_test(struct reader *r, const char *name, struct er
 
     /* TAP would take what follows for a directive. */
     if (name[0] == '\0' || strchr(name, '#') != NULL) {
-        err_set(e, STATUS_USAGE, "no name, or one with a # in it (%s)", name);
+        err_usage(e, "no name, or one with a # in it (%s)", name);
         return NULL;
     }
     if (r->batch.tests_n == BATCH_TESTS_MAX) {
-        err_set(e, STATUS_USAGE, "too many tests (limit %d)", BATCH_TESTS_MAX);
+        err_usage(e, "too many tests (limit %d)", BATCH_TESTS_MAX);
         return NULL;
     }
     t = (struct batch_test *)calloc(1, sizeof(*t));
@@ -100,28 +100,28 @@ static int take_test(struct reader *r, char *line, struct err *e)
     uint64_t status = 0;
 
     if (!split_fields(line, fields))
-        return err_set(e, STATUS_USAGE, "not \"name | groups | status | limit | text | command line\"");
+        return err_usage(e, "not \"name | groups | status | limit | text | command line\"");
     t = add_test(r, fields[0], e);
     if (t == NULL)
         return -1;
     if (fields[2][0] != '\0' && args_number("status", fields[2], 255, &status, e) != 0)
-        return err_set(e, STATUS_USAGE, "not a status (%s, wanted 0 to 255)", fields[2]);
+        return err_usage(e, "not a status (%s, wanted 0 to 255)", fields[2]);
     if (fields[3][0] != '\0' && args_duration("limit", fields[3], &t->limit_ns, e) != 0)
-        return err_set(e, STATUS_USAGE, "not a limit (%s, wanted a number and ms, s or m)", fields[3]);
+        return err_usage(e, "not a limit (%s, wanted a number and ms, s or m)", fields[3]);
     t->groups = fields[1];
     t->status = (unsigned)status;
     t->text = fields[4];
     if (strlen(t->text) > BATCH_TEXT_MAX)
-        return err_set(e, STATUS_USAGE, "the text is too long (limit %d bytes)", BATCH_TEXT_MAX);
+        return err_usage(e, "the text is too long (limit %d bytes)", BATCH_TEXT_MAX);
     t->words_n = words_split(fields[5], t->words, BATCH_WORDS_MAX);
     if (t->words_n == WORDS_UNCLOSED)
-        return err_set(e, STATUS_USAGE, "a quote has no end");
+        return err_usage(e, "a quote has no end");
     if (t->words_n == WORDS_TOO_MANY)
-        return err_set(e, STATUS_USAGE, "too many words (limit %d)", BATCH_WORDS_MAX);
+        return err_usage(e, "too many words (limit %d)", BATCH_WORDS_MAX);
     if (t->words_n == 0)
-        return err_set(e, STATUS_USAGE, "no command line");
+        return err_usage(e, "no command line");
     if (strcmp(t->words[0], "batch") == 0)
-        return err_set(e, STATUS_USAGE, "a batch does not run batches");
+        return err_usage(e, "a batch does not run batches");
     return 0;
 }
 
@@ -345,7 +345,7 @@ int batchfile_parse(char *text, size_t len, struct batch *out, struct err *e)
 
     r.last = &r.batch.tests;
     if (memchr(text, '\0', len) != NULL)
-        return err_set(e, STATUS_USAGE, "not text (it holds a NUL byte)");
+        return err_usage(e, "not text (it holds a NUL byte)");
     if (read_tests(&r, e) != 0) {
         batchfile_free(&r.batch);
         return err_wrap(e, "line %u", r.line);

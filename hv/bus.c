@@ -65,18 +65,16 @@ int bus_load(struct bus *b, const uint8_t *in, uint64_t len, struct err *e)
     size_t j;
 
     if (len != BUS_STATE_LEN)
-        return err_set(e, STATUS_IMAGE, "section DEVICES: wrong length (%" PRIu64 ", %zu)", len,
-                       BUS_STATE_LEN);
+        return err_image(e, "section DEVICES: wrong length (%" PRIu64 ", %zu)", len, BUS_STATE_LEN);
     for (i = 0; i < DEVICES_N; in += devices[i++].len) {
         for (j = 0; j < devices[i].len; j++)
             if (in[j] > devices[i].max[j])
-                return err_set(e, STATUS_IMAGE, "section DEVICES: %s: byte %zu is too large (%u, at most %u)",
-                               devices[i].name, j, in[j], devices[i].max[j]);
+                return err_image(e, "section DEVICES: %s: byte %zu is too large (%u, at most %u)",
+                                 devices[i].name, j, in[j], devices[i].max[j]);
         memcpy((uint8_t *)b + devices[i].off, in, devices[i].len);
     }
     if (!dev_uart_is_sane(&b->uart))
-        return err_set(e, STATUS_IMAGE, "section DEVICES: serial line: more than its buffer holds (%u)",
-                       b->uart.rx_n);
+        return err_image(e, "section DEVICES: serial line: more than its buffer holds (%u)", b->uart.rx_n);
     return 0;
 }
 

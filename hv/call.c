@@ -18,10 +18,10 @@ static int push_call(struct vm *vm, const struct msg_call *call, struct err *e)
         return -1;
     if (fits)
         return 0;
-    err_set(e, STATUS_USAGE,
-            "call %.*s: the arguments do not fit the input stack (%" PRIu64 " bytes of messages, %" PRIu64
-            "K stack)",
-            (int)call->name_len, (const char *)call->name, (uint64_t)msg_call_len(call), cap >> 10);
+    err_usage(e,
+              "call %.*s: the arguments do not fit the input stack (%" PRIu64 " bytes of messages, %" PRIu64
+              "K stack)",
+              (int)call->name_len, (const char *)call->name, (uint64_t)msg_call_len(call), cap >> 10);
     return err_hint(e, "give a larger --input");
 }
 

@@ -24,8 +24,7 @@ struct roots {
 
 static int bad_list(struct err *e, const char *what, uint64_t value)
 {
-    return err_set(e, STATUS_IMAGE, "snapshot: the guest's list of page-table roots: %s (0x%" PRIx64 ")",
-                   what, value);
+    return err_image(e, "snapshot: the guest's list of page-table roots: %s (0x%" PRIx64 ")", what, value);
 }
 
 /* Whether a page of the guest's memory is one that the host writes to: an I/O stack's, or one at the top. */
@@ -124,7 +123,7 @@ static int take_packed(const struct vm *vm, const struct roots *roots, const str
     unsigned i;
 
     if (c->pages_n == 0)
-        return err_set(e, STATUS_IMAGE, "snapshot: the guest maps no memory of its own");
+        return err_image(e, "snapshot: the guest maps no memory of its own");
     if (layout_captured(&vm->snap->plan, c->pages_n * PAGE_LEN, c->tables_len, c->placed_n * PAGE_LEN,
                         &s->plan, e) != 0 ||
         copy_pages(vm, c->pages, c->pages_n, &s->memory, e) != 0 ||
@@ -183,7 +182,7 @@ int capture_make(struct vm *vm, struct snapshot *out, struct err *e)
     bool paged = vm->snap->kind->geom != NULL;
 
     if (!vm->ready)
-        return err_set(e, STATUS_IMAGE, "snapshot: the guest is not between calls");
+        return err_image(e, "snapshot: the guest is not between calls");
     if (state_capture(&vm->machine, NULL, &s, e) != 0)
         return -1;
     if ((paged ? capture_paged(vm, &s, e) : capture_identity(vm, &s, e)) != 0) {

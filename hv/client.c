@@ -48,11 +48,8 @@ int client_open(struct client *c, struct stop *stop, struct err *e)
 {
     struct sigaction sa = {.sa_handler = on_watch, .sa_flags = SA_RESTART};
 
-    if (ktimer_create(SIGIO, &c->watch) != 0) {
-        int errnum = errno;
-
-        return err_set_errno(e, STATUS_HOST, errnum, "host: cannot create a timer");
-    }
+    if (ktimer_create(SIGIO, &c->watch) != 0)
+        return err_host(e, "host: cannot create a timer");
     c->stop = stop;
     c->s = NULL;
     c->at = c->seen = c->len = c->cap = 0;

@@ -441,8 +441,8 @@ int cmd_batch(const struct options *o, batch_run *run, struct text *report, enum
         result = err_wrap(e, "%s", o->image);
     choose(&r->batch, o->group);
     if (result == 0 && r->batch.tests_n == 0)
-        result = err_set(e, STATUS_USAGE, "%s: no test%s%s", o->image, o->group != NULL ? " of group " : "",
-                         o->group != NULL ? o->group : "");
+        result = err_usage(e, "%s: no test%s%s", o->image, o->group != NULL ? " of group " : "",
+                           o->group != NULL ? o->group : "");
     if (result == 0)
         result = enter_folder(o->image, e);
     if (result == 0)

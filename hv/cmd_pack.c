@@ -40,13 +40,13 @@ static int check_names(char *const *paths, int n, const char *const *own, struct
         const char *name = base_name(paths[i]);
 
         if (name[0] == '\0' || strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
-            return err_set(e, STATUS_USAGE, "pack: not the name of a file (%s)", paths[i]);
+            return err_usage(e, "pack: not the name of a file (%s)", paths[i]);
         for (j = 0; own[j] != NULL; j++)
             if (strcmp(own[j], name) == 0)
-                return err_set(e, STATUS_USAGE, "pack: %s would take the place of /%s", paths[i], name);
+                return err_usage(e, "pack: %s would take the place of /%s", paths[i], name);
         for (j = 0; j < i; j++)
             if (strcmp(base_name(paths[j]), name) == 0)
-                return err_set(e, STATUS_USAGE, "pack: two files of one name (%s, %s)", paths[j], paths[i]);
+                return err_usage(e, "pack: two files of one name (%s, %s)", paths[j], paths[i]);
     }
     return 0;
 }
@@ -60,7 +60,7 @@ static int add_word(struct text *t, const char *folder, const char *word, const 
     quoted = whole.failed || words_quote(t, whole.s);
     text_free(&whole);
     text_add(t, "%s", end);
-    return quoted ? 0 : err_set(e, STATUS_USAGE, "pack: a word that cannot be quoted (%s)", word);
+    return quoted ? 0 : err_usage(e, "pack: a word that cannot be quoted (%s)", word);
 }
 
 /* The command line for one image, as one line of `t`. */
@@ -164,9 +164,9 @@ int cmd_pack(const struct options *o, struct err *e)
     int result;
 
     if (o->output == NULL)
-        return err_set(e, STATUS_USAGE, "pack: no -o FILE");
+        return err_usage(e, "pack: no -o FILE");
     if (o->operands_n > FILES_MAX)
-        return err_set(e, STATUS_USAGE, "pack: too many files (%d, at most %d)", o->operands_n, FILES_MAX);
+        return err_usage(e, "pack: too many files (%d, at most %d)", o->operands_n, FILES_MAX);
     if (check_names(o->operands, o->operands_n, own, e) != 0 ||
         check_names((char *const *)o->kmods, (int)o->kmods_n, none, e) != 0)
         return -1;

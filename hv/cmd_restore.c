@@ -64,7 +64,7 @@ int cmd_restore(const struct options *o, struct outcome *out, struct text *calls
     if (o->core != NULL && core_check_path(o->core, e) != 0)
         return -1;
     if (o->copies > 1 && o->report != NULL)
-        return err_set(e, STATUS_USAGE, "restore: --report and --copies do not go together");
+        return err_usage(e, "restore: --report and --copies do not go together");
     if (snapfile_read(o->image, o->verify, &snap, NULL, e) != 0)
         return -1;
     copies.child = o->copies == 1;

@@ -253,8 +253,8 @@ int cmd_serve(const struct options *o, enum status *status, struct err *e)
     if (snapfile_read(o->image, o->verify, &snap, NULL, e) != 0)
         return -1;
     result = snap.bare == NULL ? snapfile_guard(&snap, o->image, e)
-                               : err_set(e, STATUS_USAGE, "%s: a bare kernel takes no calls (%s)", o->image,
-                                         bare_format_name(snap.bare->start.format));
+                               : err_usage(e, "%s: a bare kernel takes no calls (%s)", o->image,
+                                           bare_format_name(snap.bare->start.format));
     if (result == 0)
         result = open_and_serve(o, &snap, status, e);
     snapshot_free(&snap);

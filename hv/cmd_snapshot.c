@@ -42,7 +42,7 @@ int cmd_snapshot(const struct options *o, struct outcome *out, struct text *call
     int result = -1;
 
     if (o->output == NULL)
-        return err_set(e, STATUS_USAGE, "snapshot: no -o FILE given");
+        return err_usage(e, "snapshot: no -o FILE given");
     if (load_image(o, &l, e) != 0)
         return -1;
     if (l.bare)

@@ -51,8 +51,8 @@ int counter_check(const struct options *o, const struct guest_kind *kind, struct
 {
     if (!o->counter_given || o->counter <= value_max(kind))
         return 0;
-    return err_set(e, STATUS_USAGE, "--counter: too large for %s guests (%" PRIu64 ", at most %" PRIu64 ")",
-                   kind->name, o->counter, value_max(kind));
+    return err_usage(e, "--counter: too large for %s guests (%" PRIu64 ", at most %" PRIu64 ")", kind->name,
+                     o->counter, value_max(kind));
 }
 
 /* One aligned 8-byte store: a guest never sees half a value (the host is little-endian x86-64). */

@@ -40,7 +40,7 @@ int expect_add(struct expect *x, const char *text, size_t n, bool reject, struct
     size_t i;
 
     if (n == 0)
-        return err_set(e, STATUS_USAGE, "--%s: the text is empty", reject ? "reject" : "expect");
+        return err_usage(e, "--%s: the text is empty", reject ? "reject" : "expect");
     more = realloc(x->texts, (x->texts_n + 1) * sizeof(*more));
     if (more != NULL)
         x->texts = more;

@@ -30,9 +30,8 @@ static int read_exactly(int fd, const char *path, uint8_t *out, uint64_t len, st
             return err_set_errno(e, STATUS_IMAGE, errnum, "%s: cannot read", path);
         }
         if (n == 0)
-            return err_set(e, STATUS_IMAGE,
-                           "%s: shrank while it was read (%" PRIu64 " bytes, %" PRIu64 " wanted)", path, done,
-                           len);
+            return err_image(e, "%s: shrank while it was read (%" PRIu64 " bytes, %" PRIu64 " wanted)", path,
+                             done, len);
         done += (uint64_t)n;
     }
     return 0;
@@ -50,11 +49,10 @@ static int read_open(int fd, const char *path, uint64_t max, struct file *out, s
         return err_set_errno(e, STATUS_IMAGE, errnum, "%s: cannot stat", path);
     }
     if (!S_ISREG(st.st_mode))
-        return err_set(e, STATUS_IMAGE, "%s: not a regular file", path);
+        return err_image(e, "%s: not a regular file", path);
     f.len = (uint64_t)st.st_size;
     if (f.len > max || !num_page_up(f.len, &map_len))
-        return err_set(e, STATUS_IMAGE, "%s: too large (%" PRIu64 " bytes, at most %" PRIu64 ")", path, f.len,
-                       max);
+        return err_image(e, "%s: too large (%" PRIu64 " bytes, at most %" PRIu64 ")", path, f.len, max);
     if (f.len != 0 &&
         (region_map(&f.map, map_len, e) != 0 || read_exactly(fd, path, f.map.base, f.len, e) != 0)) {
         file_free(&f);
@@ -117,11 +115,8 @@ int file_open_output(const char *option, const char *target, int *fd, struct err
     } else {
         opened = open(target, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOCTTY, 0666);
     }
-    if (opened < 0) {
-        int errnum = errno;
-
-        return err_set_errno(e, STATUS_HOST, errnum, "--%s: cannot open %s", option, target);
-    }
+    if (opened < 0)
+        return err_host(e, "--%s: cannot open %s", option, target);
     *fd = opened;
     return 0;
 }
@@ -138,11 +133,8 @@ int file_write_all(int fd, const char *name, const char *bytes, uint64_t len, st
             struct pollfd p = {.fd = fd, .events = POLLOUT};
 
             poll(&p, 1, -1);
-        } else if (errno != EINTR) {
-            int errnum = errno;
-
-            return err_set_errno(e, STATUS_HOST, errnum, "%s: cannot write", name);
-        }
+        } else if (errno != EINTR)
+            return err_host(e, "%s: cannot write", name);
     }
     return 0;
 }

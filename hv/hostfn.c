@@ -187,15 +187,15 @@ int hostfn_add(struct host_functions *f, const char *spec, struct err *e)
     unsigned i;
 
     if (len == 0 || equals[1] == '\0')
-        return err_set(e, STATUS_USAGE, "--host-fn: not NAME=COMMAND (%s)", spec);
+        return err_usage(e, "--host-fn: not NAME=COMMAND (%s)", spec);
     for (i = 0; i < BUILT_IN_N; i++)
         if (strlen(built_in[i].name) == len && memcmp(built_in[i].name, spec, len) == 0)
-            return err_set(e, STATUS_USAGE, "--host-fn: %s is built in", built_in[i].name);
+            return err_usage(e, "--host-fn: %s is built in", built_in[i].name);
     for (i = 0; i < f->commands_n; i++)
         if (f->commands[i].name_len == len && memcmp(f->commands[i].name, spec, len) == 0)
-            return err_set(e, STATUS_USAGE, "--host-fn: %.*s given twice", (int)len, spec);
+            return err_usage(e, "--host-fn: %.*s given twice", (int)len, spec);
     if (f->commands_n == HOST_COMMANDS_MAX)
-        return err_set(e, STATUS_USAGE, "--host-fn: too many (at most %d)", HOST_COMMANDS_MAX);
+        return err_usage(e, "--host-fn: too many (at most %d)", HOST_COMMANDS_MAX);
     f->commands[f->commands_n++] =
         (struct host_command){.name = spec, .name_len = len, .command = equals + 1};
     return 0;

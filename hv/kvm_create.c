@@ -275,11 +275,8 @@ static int map_run_page(struct machine *m, int kvm_fd, struct err *e)
     if (len < (int)sizeof(struct kvm_run))
         return err_set(e, STATUS_HOST, "kvm: the shared run page is too small (%d bytes)", len);
     run = mmap(NULL, (size_t)len, PROT_READ | PROT_WRITE, MAP_SHARED, m->vcpu_fd, 0);
-    if (run == MAP_FAILED) {
-        int errnum = errno;
-
-        return err_set_errno(e, STATUS_HOST, errnum, "kvm: cannot map the run page");
-    }
+    if (run == MAP_FAILED)
+        return err_host(e, "kvm: cannot map the run page");
     m->run = (struct kvm_run *)run;
     m->run_len = (uint64_t)len;
     return 0;

@@ -24,9 +24,7 @@
 
 static int failed(const char *name, struct err *e)
 {
-    int errnum = errno;
-
-    return err_set_errno(e, STATUS_HOST, errnum, "kvm: %s failed", name);
+    return err_host(e, "kvm: %s failed", name);
 }
 
 static bool enable(const struct machine *m, uint32_t cap, uint64_t arg)

@@ -181,7 +181,7 @@ static int move_msrs(struct machine *m, struct kvm_msrs *k, unsigned long reques
                              name);
     }
     if ((unsigned)done != n)
-        return err_set(e, STATUS_IMAGE, "kvm: %s refuses MSR 0x%" PRIx32, name, k->entries[done].index);
+        return err_image(e, "kvm: %s refuses MSR 0x%" PRIx32, name, k->entries[done].index);
     return 0;
 }
 

@@ -19,8 +19,8 @@ int options_check(const struct options *o, bool bare, const char *kind, struct e
 
     if (wrong == NULL)
         return 0;
-    return err_set(e, STATUS_USAGE, "--%s: only for %s (%s is %s)", wrong,
-                   bare ? "guests of the guest ABI" : "bare kernels", o->image, kind);
+    return err_usage(e, "--%s: only for %s (%s is %s)", wrong,
+                     bare ? "guests of the guest ABI" : "bare kernels", o->image, kind);
 }
 
 struct options options_default(void)
@@ -59,7 +59,7 @@ static int set_cow(struct options *o, const char *v, struct err *e)
     o->cow_host = strcmp(v, "host") == 0;
     if (o->cow_host || strcmp(v, "guest") == 0)
         return 0;
-    return err_set(e, STATUS_USAGE, "--cow: neither host nor guest (%s)", v);
+    return err_usage(e, "--cow: neither host nor guest (%s)", v);
 }
 
 static int set_heap(struct options *o, const char *v, struct err *e)
@@ -88,7 +88,7 @@ static int set_word(const char *option, const char *value, const char *const *wo
             return 0;
         }
     }
-    err_set(e, STATUS_USAGE, "--%s: unknown choice (%s)", option, value);
+    err_usage(e, "--%s: unknown choice (%s)", option, value);
     return err_hint(e, "vmm --help lists the choices");
 }
 
@@ -135,9 +135,9 @@ static int add_call(struct options *o, const char *v, struct err *e)
     struct call_spec *calls;
 
     if (o->calls_n == CALLS_MAX)
-        return err_set(e, STATUS_USAGE, "--call: too many (at most %d)", CALLS_MAX);
+        return err_usage(e, "--call: too many (at most %d)", CALLS_MAX);
     if (!msg_is_utf8((const uint8_t *)v, strlen(v)))
-        return err_set(e, STATUS_USAGE, "--call: the name is not UTF-8 (%s)", v);
+        return err_usage(e, "--call: the name is not UTF-8 (%s)", v);
     calls = realloc(o->calls, (o->calls_n + 1) * sizeof(*calls));
     if (calls == NULL)
         return err_set_errno(e, STATUS_HOST, ENOMEM, "host memory: calls");
@@ -153,10 +153,10 @@ static int add_arg(struct options *o, const char *v, struct err *e)
     struct call_spec *c;
 
     if (o->calls_n == 0)
-        return err_set(e, STATUS_USAGE, "--arg: no --call before it");
+        return err_usage(e, "--arg: no --call before it");
     c = &o->calls[o->calls_n - 1];
     if (c->params_n == MSG_PARAMS_MAX)
-        return err_set(e, STATUS_USAGE, "--arg: too many for one call (at most %d)", MSG_PARAMS_MAX);
+        return err_usage(e, "--arg: too many for one call (at most %d)", MSG_PARAMS_MAX);
     if (value_parse("arg", v, &c->params[c->params_n], &storage, e) != 0) {
         text_free(&storage);
         return -1;
@@ -181,7 +181,7 @@ static int set_on_exit(struct options *o, const char *v, struct err *e)
 static int add_kmod(struct options *o, const char *v, struct err *e)
 {
     if (o->kmods_n == PID1_KMODS_MAX)
-        return err_set(e, STATUS_USAGE, "--kmod: too many (at most %d)", PID1_KMODS_MAX);
+        return err_usage(e, "--kmod: too many (at most %d)", PID1_KMODS_MAX);
     o->kmods[o->kmods_n++] = v;
     return 0;
 }
@@ -194,7 +194,7 @@ static int set_count(const char *option, const char *v, uint64_t max, uint64_t *
     if (args_number(option, v, max, out, e) != 0)
         return -1;
     if (*out == 0)
-        return err_set(e, STATUS_USAGE, "--%s: at least 1 is wanted (%s)", option, v);
+        return err_usage(e, "--%s: at least 1 is wanted (%s)", option, v);
     return 0;
 }
 
@@ -251,7 +251,7 @@ static int set_at(struct options *o, const char *v, struct err *e)
     if (strncmp(v, "text:", 5) == 0) {
         o->at = words[POINT_TEXT];
         if (v[5] == '\0')
-            return err_set(e, STATUS_USAGE, "--at: the text is empty");
+            return err_usage(e, "--at: the text is empty");
         o->point = POINT_TEXT;
         return add_expect(o, v + 5, e);
     }
@@ -268,16 +268,15 @@ static int set_memory(struct options *o, const char *v, struct err *e)
     if (args_size("memory", v, &o->memory_len, e) != 0)
         return -1;
     if (o->memory_len < BARE_RAM_MIN || o->memory_len > BARE_RAM_MAX || !num_is_page_aligned(o->memory_len))
-        return err_set(e, STATUS_USAGE,
-                       "--memory: not a size for a bare kernel (%s, 1M to %uM in steps of 4K)", v,
-                       BARE_RAM_MAX >> 20);
+        return err_usage(e, "--memory: not a size for a bare kernel (%s, 1M to %uM in steps of 4K)", v,
+                         BARE_RAM_MAX >> 20);
     return 0;
 }
 
 static int add_module(struct options *o, const char *v, struct err *e)
 {
     if (o->modules_n == BARE_MODULES_MAX)
-        return err_set(e, STATUS_USAGE, "--module: too many (at most %d)", BARE_MODULES_MAX);
+        return err_usage(e, "--module: too many (at most %d)", BARE_MODULES_MAX);
     o->modules[o->modules_n++] = v;
     return 0;
 }

@@ -127,16 +127,16 @@ static int parse_words(int i, int argc, char **argv, pid1_is_command *is_command
         const char *limit = value_of(argv[i], "--limit"), *on_exit = value_of(argv[i], "--on-exit");
 
         if (kmod == NULL && list == NULL && limit == NULL && on_exit == NULL)
-            return err_set(e, STATUS_USAGE,
-                           "init: unknown word \"%s\" (known: --kmod=PATH, --list=PATH, --limit=DURATION, "
-                           "--on-exit=poweroff|reboot|halt|panic)",
-                           argv[i]);
+            return err_usage(e,
+                             "init: unknown word \"%s\" (known: --kmod=PATH, --list=PATH, --limit=DURATION, "
+                             "--on-exit=poweroff|reboot|halt|panic)",
+                             argv[i]);
         if ((kmod != NULL && *kmod == '\0') || (list != NULL && *list == '\0'))
-            return err_set(e, STATUS_USAGE, "init: %s needs a path", argv[i]);
+            return err_usage(e, "init: %s needs a path", argv[i]);
         if (kmod != NULL && o.kmods_n == PID1_KMODS_MAX)
-            return err_set(e, STATUS_USAGE, "init: too many --kmod (limit %d)", PID1_KMODS_MAX);
+            return err_usage(e, "init: too many --kmod (limit %d)", PID1_KMODS_MAX);
         if (list != NULL && has_list)
-            return err_set(e, STATUS_USAGE, "init: --list given twice");
+            return err_usage(e, "init: --list given twice");
         if (kmod != NULL) {
             o.kmods[o.kmods_n++] = kmod;
         } else if (list != NULL) {
@@ -151,17 +151,17 @@ static int parse_words(int i, int argc, char **argv, pid1_is_command *is_command
             for (end = 0; pid1_ends[end] != NULL && strcmp(on_exit, pid1_ends[end]) != 0; end++)
                 ;
             if (pid1_ends[end] == NULL)
-                return err_set(e, STATUS_USAGE,
-                               "init: unknown choice (%s, wanted poweroff, reboot, halt or panic)", argv[i]);
+                return err_usage(e, "init: unknown choice (%s, wanted poweroff, reboot, halt or panic)",
+                                 argv[i]);
             o.end = (enum pid1_end)end;
         }
     }
     if (i < argc && argv[i][0] != '/' && !is_command(argv[i]))
-        return err_set(e, STATUS_USAGE, "init: unknown command \"%s\"", argv[i]);
+        return err_usage(e, "init: unknown command \"%s\"", argv[i]);
     if (i < argc && has_list)
-        return err_set(e, STATUS_USAGE, "init: --list and a command do not go together");
+        return err_usage(e, "init: --list and a command do not go together");
     if (argc - i > PID1_WORDS_MAX)
-        return err_set(e, STATUS_USAGE, "init: too many words (limit %d)", PID1_WORDS_MAX);
+        return err_usage(e, "init: too many words (limit %d)", PID1_WORDS_MAX);
     if (i < argc) {
         o.command = argv + i;
         o.list = NULL;
@@ -193,7 +193,7 @@ int pid1_read(const char *path, pid1_is_command *is_command, struct pid1_options
     o.words = (char **)calloc(WORDS_MAX + 1, sizeof(*o.words));
     n = o.words == NULL ? WORDS_TOO_MANY : words_split(o.text, o.words, WORDS_MAX);
     if (n < 0)
-        err_set(e, STATUS_USAGE, n == WORDS_UNCLOSED ? "a quote has no end" : "too many words");
+        err_usage(e, n == WORDS_UNCLOSED ? "a quote has no end" : "too many words");
     if (n < 0 || parse_words(0, n, o.words, is_command, &o, e) != 0) {
         free(o.words);
         free(o.text);
@@ -251,13 +251,13 @@ static int take_line(struct list *l, char *line, unsigned number, char ***words,
     int n = words_split(line, *words, PID1_WORDS_MAX);
 
     if (n == WORDS_UNCLOSED)
-        return err_set(e, STATUS_USAGE, "line %u: a quote has no end", number);
+        return err_usage(e, "line %u: a quote has no end", number);
     if (n == WORDS_TOO_MANY)
-        return err_set(e, STATUS_USAGE, "line %u: too many words (limit %d)", number, PID1_WORDS_MAX);
+        return err_usage(e, "line %u: too many words (limit %d)", number, PID1_WORDS_MAX);
     if (n == 0)
         return 0;
     if (l->lines_n == PID1_LINES_MAX)
-        return err_set(e, STATUS_USAGE, "line %u: too many commands (limit %d)", number, PID1_LINES_MAX);
+        return err_usage(e, "line %u: too many commands (limit %d)", number, PID1_LINES_MAX);
     l->lines[l->lines_n++] = *words;
     *words += n + 1;
     return 0;
@@ -273,7 +273,7 @@ static int split_list(struct list *l, size_t len, struct err *e)
         unsigned char c = (unsigned char)l->text[i];
 
         if ((c < 0x20 && c != '\t' && c != '\n') || c == 0x7f)
-            return err_set(e, STATUS_USAGE, "line %u: not text (byte 0x%02x)", number, c);
+            return err_usage(e, "line %u: not text (byte 0x%02x)", number, c);
         if (c != '\n')
             continue;
         l->text[i] = '\0';

@@ -7,7 +7,7 @@
 
 static int bad_type(const char *name, const char *wanted, struct err *e)
 {
-    return err_set(e, STATUS_USAGE, "request: %s: not %s", name, wanted);
+    return err_usage(e, "request: %s: not %s", name, wanted);
 }
 
 /* Members that nobody asked for are mistakes: a misspelt "restore" would be believed. */
@@ -21,7 +21,7 @@ static int check_members(const struct jsonin *j, const struct jsonin_value *obje
         for (i = 0; known[i] != NULL && !jsonin_is_key(v, known[i]); i++)
             ;
         if (known[i] == NULL)
-            return err_set(e, STATUS_USAGE, "request: unknown member %s", v->key);
+            return err_usage(e, "request: unknown member %s", v->key);
     }
     return 0;
 }
@@ -103,18 +103,18 @@ static int read_arg(const struct jsonin *j, const struct jsonin_value *arg, unsi
     enum msg_type type;
 
     if (arg->type != JSONIN_OBJECT)
-        return err_set(e, STATUS_USAGE, "request: args[%u]: not an object", i);
+        return err_usage(e, "request: args[%u]: not an object", i);
     if (check_members(j, arg, known, e) != 0)
         return -1;
     if (!find_type(jsonin_member(j, arg, "type"), &type)) {
-        err_set(e, STATUS_USAGE, "request: args[%u]: no type that there is", i);
+        err_usage(e, "request: args[%u]: no type that there is", i);
         return err_hint(e, "types: int uint long ulong float double bool string bytes");
     }
     value = jsonin_member(j, arg, "value");
     if (value == NULL)
-        return err_set(e, STATUS_USAGE, "request: args[%u]: no value", i);
+        return err_usage(e, "request: args[%u]: no value", i);
     if (!read_value(value, type, out))
-        return err_set(e, STATUS_USAGE, "request: args[%u]: not a value of type %s", i, msg_type_name(type));
+        return err_usage(e, "request: args[%u]: not a value of type %s", i, msg_type_name(type));
     return 0;
 }
 
@@ -128,7 +128,7 @@ static int read_args(const struct jsonin *j, const struct jsonin_value *args, st
         return bad_type("args", "an array", e);
     for (i = 0; (arg = jsonin_next(j, args, arg)) != NULL; i++) {
         if (i == MSG_PARAMS_MAX)
-            return err_set(e, STATUS_USAGE, "request: args: too many (at most %d)", MSG_PARAMS_MAX);
+            return err_usage(e, "request: args: too many (at most %d)", MSG_PARAMS_MAX);
         if (read_arg(j, arg, i, &call->params[i], e) != 0)
             return -1;
     }
@@ -144,7 +144,7 @@ static int read_call(const struct jsonin *j, const struct jsonin_value *object, 
                               *restore = jsonin_member(j, object, "restore");
 
     if (call == NULL)
-        return err_set(e, STATUS_USAGE, "request: no call");
+        return err_usage(e, "request: no call");
     if (call->type != JSONIN_STRING)
         return bad_type("call", "a string", e);
     if (restore != NULL && restore->type != JSONIN_TRUE && restore->type != JSONIN_FALSE)
@@ -165,12 +165,12 @@ int request_read(char *line, size_t len, struct request *out, struct err *e)
     out->id = NULL;
     out->call = (struct msg_call){.params_n = 0};
     if (len > UINT32_MAX)
-        return err_set(e, STATUS_USAGE, "request: too long (%zu bytes)", len);
+        return err_usage(e, "request: too long (%zu bytes)", len);
     status = jsonin_read(line, len, &out->json, &at);
     if (status != JSONIN_OK)
-        return err_set(e, STATUS_USAGE, "request: %s (byte %zu)", jsonin_status_text(status), at + 1);
+        return err_usage(e, "request: %s (byte %zu)", jsonin_status_text(status), at + 1);
     if (object->type != JSONIN_OBJECT)
-        return err_set(e, STATUS_USAGE, "request: not an object");
+        return err_usage(e, "request: not an object");
     id = jsonin_member(&out->json, object, "id");
     if (id != NULL && (id->type == JSONIN_ARRAY || id->type == JSONIN_OBJECT))
         return bad_type("id", "a scalar", e);

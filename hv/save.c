@@ -17,9 +17,7 @@
 
 static int failed(const struct save *sv, const char *what, struct err *e)
 {
-    int errnum = errno;
-
-    return err_set_errno(e, STATUS_HOST, errnum, "%s: cannot %s", sv->path, what);
+    return err_host(e, "%s: cannot %s", sv->path, what);
 }
 
 /* --- the temporary ----------------------------------------------------------------------------------------- */

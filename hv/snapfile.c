@@ -79,11 +79,8 @@ int snapfile_guard(const struct snapshot *s, const char *path, struct err *e)
     guarded.memory.len = guarded.copy.len = 0;
     guarded.line_len =
         format_text(guarded.line, sizeof(guarded.line), "vmm: %.400s: shrank while it was in use\n", path);
-    if (sigaction(SIGBUS, &sa, NULL) != 0) {
-        int errnum = errno;
-
-        return err_set_errno(e, STATUS_HOST, errnum, "signals: cannot handle SIGBUS");
-    }
+    if (sigaction(SIGBUS, &sa, NULL) != 0)
+        return err_host(e, "signals: cannot handle SIGBUS");
     guarded.memory = s->memory;
     return 0;
 }

@@ -31,9 +31,8 @@ static int read_at(const struct source *src, uint64_t off, uint8_t *out, uint64_
             return err_set_errno(e, STATUS_IMAGE, errnum, "%s: cannot read", src->path);
         }
         if (n == 0)
-            return err_set(e, STATUS_IMAGE,
-                           "%s: shrank while it was read (%" PRIu64 " bytes, %" PRIu64 " at first)",
-                           src->path, off, src->len);
+            return err_image(e, "%s: shrank while it was read (%" PRIu64 " bytes, %" PRIu64 " at first)",
+                             src->path, off, src->len);
         out += n;
         off += (uint64_t)n;
         len -= (uint64_t)n;
@@ -51,7 +50,7 @@ static int stat_source(struct source *src, struct err *e)
         return err_set_errno(e, STATUS_IMAGE, errnum, "%s: cannot stat", src->path);
     }
     if (!S_ISREG(st.st_mode))
-        return err_set(e, STATUS_IMAGE, "%s: not a regular file", src->path);
+        return err_image(e, "%s: not a regular file", src->path);
     src->len = (uint64_t)st.st_size;
     return 0;
 }
@@ -90,7 +89,7 @@ static int read_section(const struct source *src, const struct snapfile_info *in
         read_at(src, s->off, out->base, s->len, e) != 0)
         return -1;
     if (crc32c(0, out->base, s->len) != s->crc32c)
-        return err_set(e, STATUS_IMAGE, "%s: section %s does not match its checksum", src->path, s->name);
+        return err_image(e, "%s: section %s does not match its checksum", src->path, s->name);
     return region_seal(out, e);
 }
 
@@ -111,9 +110,8 @@ static int verify_memory(const struct source *src, const struct snapfile_info *i
         if (read_at(src, memory->off + off, buffer.base, n, e) != 0)
             goto out;
         if (crc32c(0, buffer.base, n) != load_le32(chunks->base + off / SNAP_CHUNK_LEN * sizeof(uint32_t))) {
-            err_set(e, STATUS_IMAGE,
-                    "%s: pages do not match their checksum (at 0x%" PRIx64 ", %" PRIu64 " bytes)", src->path,
-                    memory->off + off, n);
+            err_image(e, "%s: pages do not match their checksum (at 0x%" PRIx64 ", %" PRIu64 " bytes)",
+                      src->path, memory->off + off, n);
             goto out;
         }
     }
@@ -146,7 +144,7 @@ static int verify_sections(const struct source *src, const struct snapfile_info 
             crc = crc32c(crc, buffer.base, n);
         }
         if (crc != s->crc32c) {
-            err_set(e, STATUS_IMAGE, "%s: section %s does not match its checksum", src->path, s->name);
+            err_image(e, "%s: section %s does not match its checksum", src->path, s->name);
             goto out;
         }
     }
@@ -180,8 +178,8 @@ static int read_open(struct source *src, bool verify, struct snapshot *s, struct
     if (stat_source(&now, e) != 0)
         goto out;
     if (now.len != src->len) {
-        err_set(e, STATUS_IMAGE, "%s: changed while it was read (%" PRIu64 " bytes, %" PRIu64 " at first)",
-                src->path, now.len, src->len);
+        err_image(e, "%s: changed while it was read (%" PRIu64 " bytes, %" PRIu64 " at first)", src->path,
+                  now.len, src->len);
         goto out;
     }
     result = 0;
@@ -207,7 +205,7 @@ int snapfile_read(const char *path, bool verify, struct snapshot *out, struct sn
         bool missing = errnum == ENOENT || errnum == ENOTDIR;
 
         if (errnum == ELOOP)
-            return err_set(e, STATUS_IMAGE, "%s: not a regular file (a symbolic link)", path);
+            return err_image(e, "%s: not a regular file (a symbolic link)", path);
         return err_set_errno(e, missing ? STATUS_NOT_FOUND : STATUS_IMAGE, errnum, "%s: cannot open", path);
     }
     result = read_open(&src, verify, &s, &i, e);

@@ -85,12 +85,11 @@ static int check_record(const struct bare_machine *m, uint64_t *at, const char *
     uint64_t rest = m->state_len - *at, is;
 
     if (rest < RECORD_LEN || load_le32(r) != id)
-        return err_set(e, STATUS_IMAGE, "section STATE: there is no %s where it should be (0x%" PRIx64 ")",
-                       name, *at);
+        return err_image(e, "section STATE: there is no %s where it should be (0x%" PRIx64 ")", name, *at);
     is = load_le32(r + 4);
     if (padded(is) > rest - RECORD_LEN || (len != NULL && is != *len) ||
         (len == NULL && (is % sizeof(struct cpu_msr) != 0 || padded(is) != rest - RECORD_LEN)))
-        return err_set(e, STATUS_IMAGE, "section STATE: %s of a wrong length (%" PRIu64 ")", name, is);
+        return err_image(e, "section STATE: %s of a wrong length (%" PRIu64 ")", name, is);
     *at += RECORD_LEN + padded(is);
     return 0;
 }
@@ -108,7 +107,7 @@ int state_check(const struct bare_machine *m, struct err *e)
         if (check_record(m, &at, p->name, p->id, &len, e) != 0)
             return -1;
         if (!kvm_part_is_sane(p, m->state + at - padded(len)))
-            return err_set(e, STATUS_IMAGE, "section STATE: %s cannot be a guest's", p->name);
+            return err_image(e, "section STATE: %s cannot be a guest's", p->name);
     }
     return check_record(m, &at, "list of MSRs", MSRS_ID, NULL, e);
 }
@@ -121,8 +120,8 @@ static int capture_sregs(struct machine *m, const struct state_baseline *b, stru
     if (machine_get_sregs(m, &s->sregs, e) != 0)
         return -1;
     if ((s->sregs.apic_base & APIC_BASE_X2APIC) != 0)
-        return err_set(e, STATUS_IMAGE, "snapshot: the guest has turned x2APIC on (APIC base 0x%" PRIx64 ")",
-                       s->sregs.apic_base);
+        return err_image(e, "snapshot: the guest has turned x2APIC on (APIC base 0x%" PRIx64 ")",
+                         s->sregs.apic_base);
     return 0;
 }
 

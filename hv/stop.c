@@ -41,11 +41,8 @@ static void on_signal(int sig, siginfo_t *info, void *context)
 
 static int make_timer(int *timer, struct err *e)
 {
-    if (ktimer_create(SIGALRM, timer) != 0) {
-        int errnum = errno;
-
-        return err_set_errno(e, STATUS_HOST, errnum, "host: cannot create a timer");
-    }
+    if (ktimer_create(SIGALRM, timer) != 0)
+        return err_host(e, "host: cannot create a timer");
     return 0;
 }
 

@@ -28,7 +28,7 @@ static bool find_type(const char *name, size_t len, enum msg_type *out)
 
 static int bad_value(const char *option, enum msg_type type, const char *text, struct err *e)
 {
-    return err_set(e, STATUS_USAGE, "--%s: not a value of type %s (%s)", option, msg_type_name(type), text);
+    return err_usage(e, "--%s: not a value of type %s (%s)", option, msg_type_name(type), text);
 }
 
 /* The digits of `base` that *s begins with; *s is behind them then. False without any, or above 64 bits. */
@@ -142,7 +142,7 @@ int value_parse_as(const char *option, enum msg_type type, const char *text, str
     if (!ok)
         return bad_value(option, type, text, e);
     if (storage->failed || storage->len > UINT32_MAX)
-        return err_set(e, STATUS_USAGE, "--%s: value is too large (%zu bytes)", option, storage->len);
+        return err_usage(e, "--%s: value is too large (%zu bytes)", option, storage->len);
     if (type == MSG_STRING || type == MSG_BYTES) {
         v.data = (const uint8_t *)storage->s;
         v.len = (uint32_t)storage->len;
@@ -158,7 +158,7 @@ int value_parse(const char *option, const char *spec, struct msg_value *out, str
     enum msg_type type;
 
     if (colon == NULL || !find_type(spec, (size_t)(colon - spec), &type) || type == MSG_VOID) {
-        err_set(e, STATUS_USAGE, "--%s: not TYPE:VALUE (%s)", option, spec);
+        err_usage(e, "--%s: not TYPE:VALUE (%s)", option, spec);
         return err_hint(e, "types: int uint long ulong float double bool string bytes");
     }
     return value_parse_as(option, type, colon + 1, out, storage, e);

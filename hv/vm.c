@@ -117,10 +117,9 @@ static int open_cow(struct vm *vm, struct err *e)
         return 0;
     if (len > l->scratch_gpa.v - start ||
         ((vm->irqchip || vm->machine.hidden_apic) && num_overlap(start, len, APIC_ACCESS_PAGE, PAGE_LEN)))
-        return err_set(e, STATUS_IMAGE,
-                       "--cow host: no room for the pages that several addresses share (0x%" PRIx64
-                       "-0x%" PRIx64 ")",
-                       start, start + len);
+        return err_image(
+            e, "--cow host: no room for the pages that several addresses share (0x%" PRIx64 "-0x%" PRIx64 ")",
+            start, start + len);
     return region_map(&vm->extra, len, e);
 }
 

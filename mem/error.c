@@ -1,6 +1,7 @@
 /* Errors as data: formatting only. See error.h for the contract. */
 #include "mem/error.h"
 
+#include <errno.h>
 #include <string.h>
 
 #include "mem/format.h"
@@ -15,32 +16,73 @@ static void make_printable(char *s)
     }
 }
 
+static int set(struct err *e, enum status status, const char *fmt, va_list ap)
+{
+    e->status = status;
+    e->hint[0] = '\0';
+    format_text_v(e->text, sizeof(e->text), fmt, ap);
+    make_printable(e->text);
+    return -1;
+}
+
+static int set_errno(struct err *e, enum status status, int errnum, const char *fmt, va_list ap)
+{
+    size_t used;
+
+    set(e, status, fmt, ap);
+    used = strlen(e->text);
+    format_text(e->text + used, sizeof(e->text) - used, ": %s", strerror(errnum));
+    return -1;
+}
+
 int err_set(struct err *e, enum status status, const char *fmt, ...)
 {
     va_list ap;
 
-    e->status = status;
-    e->hint[0] = '\0';
     va_start(ap, fmt);
-    format_text_v(e->text, sizeof(e->text), fmt, ap);
+    set(e, status, fmt, ap);
     va_end(ap);
-    make_printable(e->text);
+    return -1;
+}
+
+int err_image(struct err *e, const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    set(e, STATUS_IMAGE, fmt, ap);
+    va_end(ap);
+    return -1;
+}
+
+int err_usage(struct err *e, const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    set(e, STATUS_USAGE, fmt, ap);
+    va_end(ap);
     return -1;
 }
 
 int err_set_errno(struct err *e, enum status status, int errnum, const char *fmt, ...)
 {
     va_list ap;
-    size_t used;
 
-    e->status = status;
-    e->hint[0] = '\0';
     va_start(ap, fmt);
-    format_text_v(e->text, sizeof(e->text), fmt, ap);
+    set_errno(e, status, errnum, fmt, ap);
     va_end(ap);
-    used = strlen(e->text);
-    format_text(e->text + used, sizeof(e->text) - used, ": %s", strerror(errnum));
-    make_printable(e->text);
+    return -1;
+}
+
+int err_host(struct err *e, const char *fmt, ...)
+{
+    int errnum = errno;
+    va_list ap;
+
+    va_start(ap, fmt);
+    set_errno(e, STATUS_HOST, errnum, fmt, ap);
+    va_end(ap);
     return -1;
 }
 

@@ -49,6 +49,11 @@ int err_set(struct err *e, enum status status, const char *fmt, ...) __attribute
 int err_set_errno(struct err *e, enum status status, int errnum, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
 
+/* The three that are needed most: err_set with STATUS_IMAGE and STATUS_USAGE; err_set_errno with STATUS_HOST and errno. */
+int err_image(struct err *e, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+int err_usage(struct err *e, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+int err_host(struct err *e, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
 /* Put `prefix` and ": " in front of the text of an error that was set; returns -1. */
 int err_wrap(struct err *e, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 

@@ -115,14 +115,13 @@ static int check_size(const struct plan_rules *rules, const char *what, uint64_t
                       struct err *e)
 {
     if (!num_is_page_aligned(len))
-        return err_set(e, STATUS_USAGE, "layout: %s is not a multiple of 4K (%" PRIu64 " bytes)", what, len);
+        return err_usage(e, "layout: %s is not a multiple of 4K (%" PRIu64 " bytes)", what, len);
     if (len < min)
-        return err_set(e, STATUS_USAGE, "layout: %s is too small (%" PRIu64 "K, at least %" PRIu64 "K)", what,
-                       len >> 10, min >> 10);
+        return err_usage(e, "layout: %s is too small (%" PRIu64 "K, at least %" PRIu64 "K)", what, len >> 10,
+                         min >> 10);
     if (len > rules->region_max)
-        return err_set(e, STATUS_USAGE,
-                       "layout: %s is too large for %s guests (%" PRIu64 "K, at most %" PRIu64 "K)", what,
-                       rules->kind, len >> 10, rules->region_max >> 10);
+        return err_usage(e, "layout: %s is too large for %s guests (%" PRIu64 "K, at most %" PRIu64 "K)",
+                         what, rules->kind, len >> 10, rules->region_max >> 10);
     return 0;
 }
 
@@ -133,14 +132,14 @@ static int place_parts(struct layout *l, struct err *e)
     uint64_t base = plan_base(l->rules, s), init_len, end;
 
     if (s->image_len == 0)
-        return err_set(e, STATUS_IMAGE, "layout: the image is empty");
+        return err_image(e, "layout: the image is empty");
     if (!num_page_up(s->image_len, &l->peb_off) || !num_add(l->peb_off, PAGE_LEN, &l->heap_off) ||
         !num_add(l->heap_off, s->heap_len, &l->init_off) || !num_page_up(s->init_data_len, &init_len) ||
         !num_add(l->init_off, init_len, &l->snapshot_len) || !num_add(base, l->snapshot_len, &end))
-        return err_set(e, STATUS_IMAGE,
-                       "layout: the image with heap and init data wraps around 2^64 (at 0x%" PRIx64
-                       ", %" PRIu64 " bytes)",
-                       base, s->image_len);
+        return err_image(e,
+                         "layout: the image with heap and init data wraps around 2^64 (at 0x%" PRIx64
+                         ", %" PRIu64 " bytes)",
+                         base, s->image_len);
     l->base = gpa_make(base);
     return 0;
 }
@@ -160,23 +159,21 @@ static int place_snapshot(struct layout *l, struct err *e)
     image_end = base + s->image_len;
     end = base + l->snapshot_len;
     if (base < BASE_MIN || !num_is_page_aligned(base))
-        return err_set(e, STATUS_IMAGE,
-                       "layout: the image starts at 0x%" PRIx64 " (page aligned, at least 0x%x wanted)", base,
-                       BASE_MIN);
+        return err_image(e, "layout: the image starts at 0x%" PRIx64 " (page aligned, at least 0x%x wanted)",
+                         base, BASE_MIN);
     if (image_end > rules->phys_top)
-        return err_set(e, STATUS_IMAGE,
-                       "layout: image 0x%" PRIx64 "-0x%" PRIx64 " ends past the guest's memory (0x%" PRIx64
-                       ")",
-                       base, image_end, rules->phys_top);
+        return err_image(
+            e, "layout: image 0x%" PRIx64 "-0x%" PRIx64 " ends past the guest's memory (0x%" PRIx64 ")", base,
+            image_end, rules->phys_top);
     if (end - base > rules->region_max)
-        return err_set(e, STATUS_IMAGE,
-                       "layout: snapshot region 0x%" PRIx64 "-0x%" PRIx64 " is too large (%" PRIu64
-                       "K, at most %" PRIu64 "K)",
-                       base, end, (end - base) >> 10, rules->region_max >> 10);
+        return err_image(e,
+                         "layout: snapshot region 0x%" PRIx64 "-0x%" PRIx64 " is too large (%" PRIu64
+                         "K, at most %" PRIu64 "K)",
+                         base, end, (end - base) >> 10, rules->region_max >> 10);
     if (s->apic && num_overlap(base, end - base, APIC_ACCESS_PAGE, PAGE_LEN)) {
-        err_set(e, STATUS_IMAGE,
-                "layout: snapshot region 0x%" PRIx64 "-0x%" PRIx64 " overlaps the APIC page 0x%x-0x%" PRIx64,
-                base, end, APIC_ACCESS_PAGE, APIC_ACCESS_PAGE + PAGE_LEN);
+        err_image(
+            e, "layout: snapshot region 0x%" PRIx64 "-0x%" PRIx64 " overlaps the APIC page 0x%x-0x%" PRIx64,
+            base, end, APIC_ACCESS_PAGE, APIC_ACCESS_PAGE + PAGE_LEN);
         return err_hint(e, "run without --irqchip=on, or make the image or heap smaller");
     }
     /* No sum of two stacks wraps: each is at most region_max. */
@@ -196,19 +193,19 @@ static int place_scratch(struct layout *l, struct err *e)
         return -1;
     scratch = rules->phys_top - len;
     if (end > scratch) {
-        err_set(e, STATUS_IMAGE,
-                "layout: %s 0x%" PRIx64 "-0x%" PRIx64 " overlaps scratch 0x%" PRIx64 "-0x%" PRIx64
-                " (largest scratch that fits: %" PRIu64 "K)",
-                image_end > scratch ? "image" : "snapshot region", base,
-                image_end > scratch ? image_end : end, scratch, rules->phys_top, scratch_largest(l) >> 10);
+        err_image(e,
+                  "layout: %s 0x%" PRIx64 "-0x%" PRIx64 " overlaps scratch 0x%" PRIx64 "-0x%" PRIx64
+                  " (largest scratch that fits: %" PRIu64 "K)",
+                  image_end > scratch ? "image" : "snapshot region", base,
+                  image_end > scratch ? image_end : end, scratch, rules->phys_top, scratch_largest(l) >> 10);
         return err_hint(e, "give a smaller --scratch or --heap, or link the image lower");
     }
     fits = scratch_holding(l, len);
     if (fits != len)
-        return err_set(e, STATUS_USAGE,
-                       "layout: scratch is too small (%" PRIu64 "K, at least %" PRIu64
-                       "K for these stacks and page tables)",
-                       len >> 10, fits >> 10);
+        return err_usage(e,
+                         "layout: scratch is too small (%" PRIu64 "K, at least %" PRIu64
+                         "K for these stacks and page tables)",
+                         len >> 10, fits >> 10);
     l->scratch_gpa = gpa_make(scratch);
     l->scratch_gva = gva_make(rules->virt_top - len);
     l->pt_len = scratch_need(l, len) - l->pt_off - SCRATCH_FREE_PAGES * PAGE_LEN;
@@ -252,24 +249,21 @@ int layout_captured(const struct layout *l, uint64_t snapshot_len, uint64_t pt_l
 
     if (snapshot_len == 0 || !num_is_page_aligned(snapshot_len) || !num_is_page_aligned(pt_len) ||
         !num_is_page_aligned(placed_len))
-        return err_set(e, STATUS_IMAGE,
-                       "snapshot: a length is not a multiple of 4K (0x%" PRIx64 ", 0x%" PRIx64 ", 0x%" PRIx64
-                       ")",
-                       snapshot_len, pt_len, placed_len);
+        return err_image(
+            e, "snapshot: a length is not a multiple of 4K (0x%" PRIx64 ", 0x%" PRIx64 ", 0x%" PRIx64 ")",
+            snapshot_len, pt_len, placed_len);
     if (snapshot_len > l->scratch_gpa.v - l->base.v || snapshot_len > l->rules->region_max)
-        return err_set(e, STATUS_IMAGE,
-                       "snapshot: %" PRIu64 "K of pages do not fit below scratch (0x%" PRIx64 "-0x%" PRIx64
-                       ")",
-                       snapshot_len >> 10, l->base.v, l->scratch_gpa.v);
+        return err_image(
+            e, "snapshot: %" PRIu64 "K of pages do not fit below scratch (0x%" PRIx64 "-0x%" PRIx64 ")",
+            snapshot_len >> 10, l->base.v, l->scratch_gpa.v);
     if (!num_add(pt_len, placed_len, &used) || used > room)
-        return err_set(e, STATUS_IMAGE,
-                       "snapshot: page tables and shared pages do not fit scratch (%" PRIu64 "K and %" PRIu64
-                       "K, %" PRIu64 "K there)",
-                       pt_len >> 10, placed_len >> 10, room >> 10);
+        return err_image(e,
+                         "snapshot: page tables and shared pages do not fit scratch (%" PRIu64
+                         "K and %" PRIu64 "K, %" PRIu64 "K there)",
+                         pt_len >> 10, placed_len >> 10, room >> 10);
     if (l->sizes.apic && num_overlap(l->base.v, snapshot_len, APIC_ACCESS_PAGE, PAGE_LEN))
-        return err_set(e, STATUS_IMAGE,
-                       "snapshot: pages at 0x%" PRIx64 "-0x%" PRIx64 " overlap the APIC page 0x%x", l->base.v,
-                       l->base.v + snapshot_len, APIC_ACCESS_PAGE);
+        return err_image(e, "snapshot: pages at 0x%" PRIx64 "-0x%" PRIx64 " overlap the APIC page 0x%x",
+                         l->base.v, l->base.v + snapshot_len, APIC_ACCESS_PAGE);
     n.snapshot_len = snapshot_len;
     n.pt_len = pt_len;
     n.placed_len = placed_len;

@@ -15,12 +15,9 @@ static int map(struct region *r, int prot, int flags, int fd, uint64_t off, uint
 
     assert(len != 0 && num_is_page_aligned(len) && num_is_page_aligned(off));
     p = mmap(NULL, len, prot, MAP_PRIVATE | MAP_NORESERVE | flags, fd, (off_t)off);
-    if (p == MAP_FAILED) {
-        int errnum = errno;
-
-        return err_set_errno(e, STATUS_HOST, errnum, "host memory: cannot map %" PRIu64 " bytes%s", len,
-                             flags == MAP_ANONYMOUS ? "" : " of a file");
-    }
+    if (p == MAP_FAILED)
+        return err_host(e, "host memory: cannot map %" PRIu64 " bytes%s", len,
+                        flags == MAP_ANONYMOUS ? "" : " of a file");
     r->base = (uint8_t *)p;
     r->len = len;
     return 0;
@@ -43,22 +40,15 @@ int region_map_file_private(struct region *r, int fd, uint64_t off, uint64_t len
 
 int region_seal(struct region *r, struct err *e)
 {
-    if (mprotect(r->base, r->len, PROT_READ) != 0) {
-        int errnum = errno;
-
-        return err_set_errno(e, STATUS_HOST, errnum, "host memory: cannot write-protect %" PRIu64 " bytes",
-                             r->len);
-    }
+    if (mprotect(r->base, r->len, PROT_READ) != 0)
+        return err_host(e, "host memory: cannot write-protect %" PRIu64 " bytes", r->len);
     return 0;
 }
 
 int region_clear(struct region *r, struct err *e)
 {
-    if (madvise(r->base, r->len, MADV_DONTNEED) != 0) {
-        int errnum = errno;
-
-        return err_set_errno(e, STATUS_HOST, errnum, "host memory: cannot clear %" PRIu64 " bytes", r->len);
-    }
+    if (madvise(r->base, r->len, MADV_DONTNEED) != 0)
+        return err_host(e, "host memory: cannot clear %" PRIu64 " bytes", r->len);
     return 0;
 }
 

@@ -34,15 +34,14 @@ int build_init(struct pt_build *b, const struct pt_geom *g, uint8_t *tables, str
                uint64_t tables_len, struct err *e)
 {
     if (!num_is_page_aligned(tables_gpa.v) || !num_is_page_aligned(tables_len) || tables_len == 0)
-        return err_set(e, STATUS_IMAGE,
-                       "page tables: not whole pages (0x%" PRIx64 " bytes at 0x%" PRIx64
-                       ", pages of 0x%" PRIx64 ")",
-                       tables_len, tables_gpa.v, PAGE_LEN);
+        return err_image(
+            e, "page tables: not whole pages (0x%" PRIx64 " bytes at 0x%" PRIx64 ", pages of 0x%" PRIx64 ")",
+            tables_len, tables_gpa.v, PAGE_LEN);
     if (!num_fits(tables_gpa.v, tables_len, g->pa_end))
-        return err_set(e, STATUS_IMAGE,
-                       "page tables: an entry cannot reach them (0x%" PRIx64 " bytes at 0x%" PRIx64
-                       ", limit 0x%" PRIx64 ")",
-                       tables_len, tables_gpa.v, g->pa_end);
+        return err_image(e,
+                         "page tables: an entry cannot reach them (0x%" PRIx64 " bytes at 0x%" PRIx64
+                         ", limit 0x%" PRIx64 ")",
+                         tables_len, tables_gpa.v, g->pa_end);
     *b = (struct pt_build){g, tables, tables_gpa, tables_len, PAGE_LEN};
     memset(tables, 0, PAGE_LEN);
     return 0;
@@ -79,10 +78,10 @@ static void job_advance(struct job *j, uint64_t len)
 
 static int refuse_overlap(const struct job *j, uint64_t raw, struct err *e)
 {
-    return err_set(e, STATUS_IMAGE,
-                   "page tables: guest address 0x%" PRIx64 " is mapped already (entry 0x%" PRIx64
-                   ", wanted 0x%" PRIx64 ")",
-                   j->va, raw, j->pa);
+    return err_image(e,
+                     "page tables: guest address 0x%" PRIx64 " is mapped already (entry 0x%" PRIx64
+                     ", wanted 0x%" PRIx64 ")",
+                     j->va, raw, j->pa);
 }
 
 /*
@@ -163,31 +162,29 @@ static int map(struct pt_build *b, const struct job *j, struct err *e)
 
     if ((j->rights & ~(unsigned)(PT_WRITE | PT_COW | PT_USER | PT_EXEC)) ||
         ((j->rights & PT_WRITE) && (j->rights & PT_COW)))
-        return err_set(e, STATUS_IMAGE, "page tables: guest address 0x%" PRIx64 ": rights contradict (0x%x)",
-                       j->va, j->rights);
+        return err_image(e, "page tables: guest address 0x%" PRIx64 ": rights contradict (0x%x)", j->va,
+                         j->rights);
     if (!num_is_page_aligned(j->va | j->pa | j->left))
-        return err_set(e, STATUS_IMAGE,
-                       "page tables: not whole pages (0x%" PRIx64 " bytes at 0x%" PRIx64
-                       " for guest address 0x%" PRIx64 ")",
-                       j->left, j->pa, j->va);
+        return err_image(e,
+                         "page tables: not whole pages (0x%" PRIx64 " bytes at 0x%" PRIx64
+                         " for guest address 0x%" PRIx64 ")",
+                         j->left, j->pa, j->va);
     if (j->left == 0)
         return 0;
     if (!geom_has_range(g, gva_make(j->va), j->left))
-        return err_set(e, STATUS_IMAGE,
-                       "page tables: guest address 0x%" PRIx64 ": no such address (0x%" PRIx64
-                       " bytes, %u bits)",
-                       j->va, j->left, g->va_bits);
+        return err_image(
+            e, "page tables: guest address 0x%" PRIx64 ": no such address (0x%" PRIx64 " bytes, %u bits)",
+            j->va, j->left, g->va_bits);
     if (!num_fits(j->pa, j->left, g->pa_end))
-        return err_set(e, STATUS_IMAGE,
-                       "page tables: physical address 0x%" PRIx64 ": an entry cannot hold it (0x%" PRIx64
-                       " bytes, limit 0x%" PRIx64 ")",
-                       j->pa, j->left, g->pa_end);
+        return err_image(e,
+                         "page tables: physical address 0x%" PRIx64 ": an entry cannot hold it (0x%" PRIx64
+                         " bytes, limit 0x%" PRIx64 ")",
+                         j->pa, j->left, g->pa_end);
     if (check_job(b, *j, &missing, e) < 0)
         return -1;
     if (missing > (b->tables_len - b->used) / PAGE_LEN)
-        return err_set(e, STATUS_IMAGE,
-                       "page tables: no room (0x%" PRIx64 " bytes needed, 0x%" PRIx64 " there)",
-                       b->used + missing * PAGE_LEN, b->tables_len);
+        return err_image(e, "page tables: no room (0x%" PRIx64 " bytes needed, 0x%" PRIx64 " there)",
+                         b->used + missing * PAGE_LEN, b->tables_len);
     write_job(b, *j);
     return 0;
 }
@@ -227,10 +224,10 @@ int build_count(const struct pt_geom *g, const struct va_range *ranges, size_t r
             continue;
         if (!num_is_page_aligned(r->start.v | r->len) || !geom_has_range(g, r->start, r->len) ||
             (before != NULL && r->start.v <= before->start.v + (before->len - 1)))
-            return err_set(e, STATUS_IMAGE,
-                           "page tables: guest address 0x%" PRIx64
-                           ": not whole pages in ascending order (0x%" PRIx64 " bytes)",
-                           r->start.v, r->len);
+            return err_image(e,
+                             "page tables: guest address 0x%" PRIx64
+                             ": not whole pages in ascending order (0x%" PRIx64 " bytes)",
+                             r->start.v, r->len);
         for (unsigned level = g->levels; level > 1; level--) {
             uint64_t first_entry = entry_number(g, level, r->start.v);
 

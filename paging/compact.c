@@ -450,8 +450,8 @@ int compact_make(const struct compact_in *in, struct compact_out *out, struct er
 
     check_plan(in);
     if (!in->mode.wp)
-        return err_set(e, STATUS_IMAGE,
-                       "snapshot: CR0.WP is clear: the guest writes to pages that its tables call read-only");
+        return err_image(
+            e, "snapshot: CR0.WP is clear: the guest writes to pages that its tables call read-only");
     c.pages_max = (uint32_t)in->pages_max + spaces_in.tables_max;
     rebuild_init(&c.tables, in->geom, in->tables_gpa, spaces_in.tables_max);
     c.spaces = spaces_new(&spaces_in);
@@ -476,8 +476,7 @@ int compact_copy(const struct gmem *m, const struct gpa *pages, uint64_t pages_n
         for (run = 1; i + run < pages_n && pages[i + run].v == pages[i].v + run * PAGE_LEN; run++)
             ;
         if (!gmem_read(m, pages[i], to + i * PAGE_LEN, run * PAGE_LEN))
-            return err_set(e, STATUS_IMAGE, "snapshot: page 0x%" PRIx64 " is not in the guest's memory",
-                           pages[i].v);
+            return err_image(e, "snapshot: page 0x%" PRIx64 " is not in the guest's memory", pages[i].v);
     }
     return 0;
 }

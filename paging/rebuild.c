@@ -25,10 +25,9 @@ void rebuild_free(struct rebuild *r)
 
 int rebuild_refuse_full(const struct rebuild *r, struct err *e)
 {
-    return err_set(e, STATUS_IMAGE,
-                   "snapshot: no room in scratch for the page tables (more than %" PRIu32
-                   " pages at 0x%" PRIx64 ")",
-                   r->tables_max, r->at.v);
+    return err_image(
+        e, "snapshot: no room in scratch for the page tables (more than %" PRIu32 " pages at 0x%" PRIx64 ")",
+        r->tables_max, r->at.v);
 }
 
 static int refuse_no_memory(uint32_t room, struct err *e)

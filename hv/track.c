@@ -4,19 +4,14 @@
 #include <string.h>
 
 #include "mem/assert.h"
-#include "mem/bytes.h"
 #include "mem/num.h"
-#include "mem/zero.h"
 
 /*
- * A page that a reset finds unchanged is copied for nothing; one that is
- * watched again costs a fault when it is written, as much as some 20 to 50
- * copies. So every so many resets it is looked who has changed, and who has not
- * so many times running goes, once they are enough to protect pages for.
+ * A page that was written once is copied for ever; one that is watched costs a
+ * fault when it is written, as much as some 20 to 50 copies. Every so many
+ * resets all pages are watched again, which drops those that nobody writes to any more.
  */
-#define LOOK_EVERY 8
-#define AGE_MAX    16
-#define DROP_MIN   16 /* pages, and a quarter of all */
+#define WATCH_AGAIN_AFTER 4096u
 
 static void see(void *ctx, uint32_t slot, uint64_t page)
 {
@@ -34,7 +29,7 @@ static void see(void *ctx, uint32_t slot, uint64_t page)
 
 void track_open(struct track *t, struct machine *m, const struct slots *slots)
 {
-    *t = (struct track){.machine = m, .slots = slots};
+    *t = (struct track){.machine = m, .slots = slots, .period = WATCH_AGAIN_AFTER};
     m->dirty.see = see;
     m->dirty.ctx = t;
 }
@@ -98,7 +93,7 @@ static int look_at_log(struct track *t, uint32_t slot, struct err *e)
         uint64_t new = now[i] & ~seen[i];
 
         for (seen[i] |= new; new != 0; new &= new - 1)
-            see(t, slot, i * 64 + (unsigned)__builtin_ctzll(new));
+            t->machine->dirty.see(t, slot, i * 64 + (unsigned)__builtin_ctzll(new));
     }
     return 0;
 }
@@ -124,83 +119,42 @@ void track_renewed(struct track *t)
             memset(t->logs[i].base, 0, t->logs[i].len);
 }
 
-/* --- putting back ----------------------------------------------------------------------------------- */
-
-/* A word at a time: the C library's comparison is too slow. */
-static bool is_same(const uint8_t *a, const uint8_t *b)
-{
-    unsigned i;
-
-    for (i = 0; i < PAGE_LEN; i += 8)
-        if (load_le64(a + i) != load_le64(b + i))
-            return false;
-    return true;
-}
-
-/* With `look`, the result is how many pages are old enough to go. */
-static uint32_t put_back(struct track_area *a, bool look)
-{
-    struct touched *t = &a->touched;
-    uint32_t i, old_n = 0;
-
-    for (i = 0; i < t->n; i++) {
-        uint64_t off = t->list[i] * PAGE_LEN;
-        const uint8_t *from = a->source != NULL ? a->source(a->ctx, off) : NULL;
-        uint8_t *to = a->mem.base + off;
-
-        if (look && (from != NULL ? is_same(to, from) : zero_is(to, PAGE_LEN))) {
-            t->ages[i] += t->ages[i] < AGE_MAX;
-            old_n += t->ages[i] == AGE_MAX;
-            continue;
-        }
-        if (look)
-            t->ages[i] = 0;
-        if (from != NULL)
-            memcpy(to, from, PAGE_LEN);
-        else
-            memset(to, 0, PAGE_LEN);
-    }
-    return old_n;
-}
-
-/*
- * What is dropped is as it should be, and the guest does not run: nothing is
- * lost until all pages are watched again. Of those that were not dropped it is
- * noted a second time.
- */
-static int drop_old(struct track *t, struct err *e)
+/* Memory is as it should be, and the guest does not run: nothing is lost before all pages are watched again. */
+static int watch_again(struct track *t, struct err *e)
 {
     uint32_t i;
-    unsigned j;
 
-    for (j = 0; j < t->areas_n; j++)
-        for (i = t->area[j].touched.n; i-- != 0;)
-            if (t->area[j].touched.ages[i] == AGE_MAX)
-                touched_drop(&t->area[j].touched, i);
+    for (i = 0; i < t->areas_n; i++)
+        touched_clear(&t->area[i].touched);
     if (t->machine->dirty.by == DIRTY_BY_RING)
         return dirty_protect_ring(t->machine, e);
     for (i = 0; i < SLOTS_MAX; i++) {
-        uint64_t *seen;
+        uint64_t *now = (uint64_t *)(void *)t->logs[i].base;
 
-        if (t->logs[i].len == 0)
-            continue;
-        seen = (uint64_t *)(void *)t->logs[i].base + log_words(t, i);
-        if (dirty_protect_log(t->machine, i, t->slots->slot[i].len / PAGE_LEN, seen, e) != 0)
+        /* What the last look saw. */
+        if (now != NULL && dirty_protect_log(t->machine, i, t->slots->slot[i].len / PAGE_LEN, now, e) != 0)
             return -1;
-        memset(seen, 0, 8 * log_words(t, i));
     }
+    track_renewed(t);
     return 0;
 }
 
 int track_reset(struct track *t, struct err *e)
 {
-    bool look = ++t->resets % LOOK_EVERY == 0;
-    uint64_t old_n = 0, all_n = 0;
-    unsigned i;
+    uint32_t i, j;
 
     for (i = 0; i < t->areas_n; i++) {
-        old_n += put_back(&t->area[i], look);
-        all_n += t->area[i].touched.n;
+        const struct track_area *a = &t->area[i];
+
+        for (j = 0; j < a->touched.n; j++) {
+            uint64_t off = a->touched.list[j] * PAGE_LEN;
+            const uint8_t *from = a->source(a->ctx, off);
+
+            if (from != NULL)
+                memcpy(a->mem.base + off, from, PAGE_LEN);
+            else
+                memset(a->mem.base + off, 0, PAGE_LEN);
+        }
     }
-    return old_n >= DROP_MIN && old_n >= all_n / 4 ? drop_old(t, e) : 0;
+    return ++t->resets % t->period == 0 ? watch_again(t, e) : 0;
 }

@@ -2,8 +2,8 @@
  * Memory that is put back after each run of a guest by copying the pages that
  * were ever written, and no others. KVM tells of a page when the guest first
  * writes to it (hv/kvm_dirty), the view of guest memory when the host does
- * (mem/gmem); from then on it is copied back at every reset, until it was found
- * unchanged so often that watching it costs less.
+ * (mem/gmem); from then on it is copied back at every reset, until all pages are
+ * watched again, which happens rarely.
  */
 #ifndef HV_TRACK_H
 #define HV_TRACK_H
@@ -21,7 +21,7 @@ struct track_area {
     struct gpa at;
     struct region mem; /* the host's bytes, not owned */
     struct touched touched;
-    /* The bytes that the page at `off` is reset to, NULL: zeros. */
+    /* The bytes that the page at `off` is reset to; it returns NULL for zeros. */
     const uint8_t *(*source)(const void *ctx, uint64_t off);
     const void *ctx;
 };
@@ -32,8 +32,8 @@ struct track {
     struct track_area area[TRACK_AREAS_MAX];
     unsigned areas_n;
     struct region
-        logs[SLOTS_MAX]; /* of each slot the bitmap as it is, and behind it as it was at the last look */
-    uint64_t resets;
+        logs[SLOTS_MAX];     /* of each slot the bitmap as it is, and behind it as it was at the last look */
+    uint32_t resets, period; /* after so many of them, all pages are watched again */
 };
 
 /*

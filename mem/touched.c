@@ -11,12 +11,11 @@ int touched_open(struct touched *t, uint64_t len, struct err *e)
 
     assert(len != 0 && num_is_page_aligned(len) && pages_n <= UINT32_MAX);
     /* Lazily backed: the list costs what it holds. */
-    if (region_map(&store, (words_n * 8 + pages_n * 5 + PAGE_MASK) & ~(uint64_t)PAGE_MASK, e) != 0)
+    if (region_map(&store, (words_n * 8 + pages_n * 4 + PAGE_MASK) & ~(uint64_t)PAGE_MASK, e) != 0)
         return -1;
     *t = (struct touched){.store = store,
                           .bits = (uint64_t *)(void *)store.base,
                           .list = (uint32_t *)(void *)(store.base + words_n * 8),
-                          .ages = store.base + words_n * 8 + pages_n * 4,
                           .pages_n = pages_n};
     return 0;
 }
@@ -36,18 +35,12 @@ void touched_add(struct touched *t, uint64_t off, uint64_t len)
         if (touched_has(t, page))
             continue;
         t->bits[page / 64] |= (uint64_t)1 << page % 64;
-        t->list[t->n] = (uint32_t)page;
-        t->ages[t->n++] = 0;
+        t->list[t->n++] = (uint32_t)page;
     }
 }
 
-void touched_drop(struct touched *t, uint32_t i)
+void touched_clear(struct touched *t)
 {
-    uint32_t page = t->list[i];
-
-    assert(i < t->n);
-    t->bits[page / 64] &= ~((uint64_t)1 << page % 64);
-    t->n--;
-    t->list[i] = t->list[t->n];
-    t->ages[i] = t->ages[t->n];
+    while (t->n != 0)
+        t->bits[t->list[--t->n] / 64] = 0;
 }

@@ -1,7 +1,7 @@
 /*
  * Which pages of a stretch of memory were written: each page once, in a dense
  * list in the order in which they were noticed, so that who puts them back
- * looks at nothing else. What is noticed stays until somebody takes it out.
+ * looks at nothing else.
  */
 #ifndef MEM_TOUCHED_H
 #define MEM_TOUCHED_H
@@ -13,10 +13,9 @@
 #include "mem/region.h"
 
 struct touched {
-    struct region store; /* of the three below */
+    struct region store; /* of the two below */
     uint64_t *bits;      /* a bit for each page: it is in the list */
     uint32_t *list;      /* page numbers */
-    uint8_t *ages;       /* beside the list, for whoever decides what to take out; 0 for a new page */
     uint32_t n;
     uint64_t pages_n;
 };
@@ -35,7 +34,7 @@ static inline bool touched_has(const struct touched *t, uint64_t page)
     return (t->bits[page / 64] >> page % 64 & 1) != 0;
 }
 
-/* Take the i-th of the list out; the last one takes its place. */
-void touched_drop(struct touched *t, uint32_t i);
+/* None is touched any more. */
+void touched_clear(struct touched *t);
 
 #endif

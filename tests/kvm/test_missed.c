@@ -81,6 +81,7 @@ static void finds_all(int kvm_fd, const struct kvm_case *kc)
         return;
     }
     say_track(&c);
+    c.vm.track.period = 7;
     if (captured_restore(&c))
         take_memory(&memory);
     while (done < n && tap_ok) {

@@ -257,6 +257,7 @@ static void is_reset(int kvm_fd, const struct kvm_case *kc)
         return;
     }
     say_track(&c);
+    c.vm.track.period = 7;
     if (raw_list_msrs(kvm_fd, &clean) && captured_restore(&c)) {
         raw_read(&c.vm.machine, irqchip, &clean);
         find_clocks(&c.vm.machine, &clean);

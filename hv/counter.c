@@ -31,9 +31,9 @@ static int set_counter(struct options *o, const char *v, struct err *e)
 }
 
 const struct option_row counter_option_rows[] = {
-    {"counter", CMD_RUN | CMD_SNAPSHOT | CMD_RESTORE | CMD_SERVE, "N",
-     "value of the guest counter; SIGUSR1 counts up, SIGUSR2 down", false, set_counter},
-    {NULL, 0, NULL, NULL, false, NULL},
+    {"counter", CMD_RUN | CMD_SNAPSHOT | CMD_RESTORE | CMD_SERVE, false, "N",
+     "value of the guest counter; SIGUSR1 counts up, SIGUSR2 down", set_counter},
+    {NULL, 0, false, NULL, NULL, NULL},
 };
 
 static uint8_t *word_at(struct vm *vm, uint64_t distance)

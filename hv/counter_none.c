@@ -3,7 +3,7 @@
 
 #include "hv/counter.h"
 
-const struct option_row counter_option_rows[] = {{NULL, 0, NULL, NULL, false, NULL}};
+const struct option_row counter_option_rows[] = {{NULL, 0, false, NULL, NULL, NULL}};
 
 const char counter_page_name[] = "unused page";
 

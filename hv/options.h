@@ -106,9 +106,9 @@ enum command_bit {
 struct option_row {
     const char *name;  /* without dashes; NULL ends a table */
     unsigned commands; /* enum command_bit */
+    bool repeatable;
     const char *value; /* what the value is called in the help; NULL = takes none */
     const char *help;
-    bool repeatable;
     int (*set)(struct options *o, const char *value, struct err *e);
 };
 

@@ -3,15 +3,16 @@
 
     snapfile.py check FILE                       fail unless every checksum in FILE is right
     snapfile.py bounds FILE                      print where each section starts and ends
+    snapfile.py start FILE SECTION               print where SECTION starts
     snapfile.py poke FILE OUT WHERE VALUE LEN    copy FILE, with a number changed and the checksums right
 
-WHERE is an offset in the file, or SECTION+OFFSET. Shares no code with vmm.
+WHERE is an offset in the file, SECTION+OFFSET, or SECTION@OFFSET in the section's entry of the table. Shares no code with vmm.
 """
 import struct
 import sys
 
 NAMES = ('PLAN', 'CPU', 'ROOTS', 'COMPAT', 'MEMORY', 'TABLES', 'PLACED', 'CHUNKS',
-         'MACHINE', 'STATE', 'DEVICES')
+         'MACHINE', 'STATE', 'DEVICES', 'NOTE')
 TABLE = []
 for i in range(256):
     for _ in range(8):
@@ -58,6 +59,9 @@ def poke(data, where, value, length):
     if '+' in where:
         section, plus = where.split('+')
         at = next(s[2] for s in sections(data) if s[0] == section) + int(plus, 0)
+    elif '@' in where:
+        section, plus = where.split('@')
+        at = next(s[1] for s in sections(data) if s[0] == section) + int(plus, 0)
     else:
         at = int(where, 0)
     data[at:at + length] = value.to_bytes(length, 'little')
@@ -82,6 +86,8 @@ def main():
         for _, _, off, length, _ in sections(data):
             print(off)
             print(off + length)
+    elif command == 'start':
+        print(next(s[2] for s in sections(data) if s[0] == sys.argv[3]))
     elif command == 'poke':
         with open(sys.argv[3], 'wb') as f:
             f.write(poke(data, sys.argv[4], int(sys.argv[5], 0), int(sys.argv[6])))

@@ -88,7 +88,7 @@ all_refused "a file that ends within a section is refused with one line" cut_at_
 all_refused "a file that ends anywhere is refused with one line" cut_anywhere
 all_refused "a flipped bit in header, table or a small section is refused with one line" flip_outside_pages
 
-cp --no-preserve=mode "$snap" "$bad" && flip "$bad" $((bounds[8] + 5000))
+cp --no-preserve=mode "$snap" "$bad" && flip "$bad" $(($($py start "$bad" MEMORY) + 5000))
 refused "--verify finds a flipped bit in the pages" 126 'pages do not match their checksum \(at 0x' \
     "$VMM" restore --verify "$bad"
 refused "inspect --verify finds it too" 126 'pages do not match their checksum \(at 0x' \
@@ -104,7 +104,7 @@ size=$(stat -c %s "$bare")
 all_refused "a bare kernel's file that ends within a section is refused with one line" cut_at_bound
 all_refused "a bare kernel's file that ends anywhere is refused with one line" cut_anywhere
 all_refused "a flipped bit in a bare kernel's head is refused with one line" flip_outside_pages
-cp --no-preserve=mode "$bare" "$bad" && flip "$bad" $((bounds[8] + 5000))
+cp --no-preserve=mode "$bare" "$bad" && flip "$bad" $(($($py start "$bad" MEMORY) + 5000))
 refused "--verify finds a flipped bit in a bare kernel's RAM" 126 'pages do not match their checksum \(at 0x' \
     "$VMM" restore --verify "$bad"
 bare_poked() { # name, regex, where, value, length
@@ -130,7 +130,7 @@ poked "another vendor's CPU is refused, with both names" 'another vendor.s CPU \
 poked "an MSR that is no guest's is refused by its index" 'MSR 0x1b is not part of a guest' CPU+848 0x1b 8
 poked "a CR3 that is not in the tables is refused" 'cr3 is not in the page tables \(0x1000,' CPU+752 0x1000 8
 poked "x2APIC is refused" 'x2APIC' CPU+784 0xfee00d00 8
-poked "a huge section is refused" 'section MEMORY: not inside the file' 4240 0x7ffffffffffff000 8
+poked "a huge section is refused" 'section MEMORY: not inside the file' MEMORY@16 0x7ffffffffffff000 8
 poked "overlapping sections are refused" 'section CPU: overlaps what is before it' 4136 4352 8
 poked "sizes that do not belong together are refused" 'section PLAN: scratch' PLAN+40 0x49000 8
 $py poke "$snap" "$bad" PLAN+0 0x36383669 5

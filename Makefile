@@ -43,12 +43,12 @@ ifeq ($(SAN),)
 CC := musl-gcc
 KERNEL_HEADERS := build/kernel-headers
 CPPFLAGS += -isystem $(KERNEL_HEADERS)
-# For size, but for what touches every page of a guest: -Oz leaves some things on that make this program
-# larger. With it gcc takes variables for unset that are not; the sanitizer flavour and lint, which compile
-# with -O1 and -O2, keep that warning.
+# For size; -Oz leaves some things on that make this program larger. With it gcc takes variables for unset
+# that are not; the sanitizer flavour and lint, which compile with -O1 and -O2, keep that warning.
 larger := inline-functions-called-once jump-tables tree-sra tree-dominator-opts tree-loop-im caller-saves \
-	optimize-sibling-calls tree-tail-merge
-CFLAGS := -std=c11 -Oz $(larger:%=-fno-%) --param=max-inline-insns-auto=5 -malign-data=abi -g -fno-pie -fstack-protector -fno-strict-aliasing \
+	optimize-sibling-calls tree-tail-merge ipa-sra partial-inlining
+CFLAGS := -std=c11 -Oz $(larger:%=-fno-%) --param=max-inline-insns-auto=5 -malign-data=abi -g -fno-pie \
+	-fstack-protector -fno-strict-aliasing \
 	-fno-asynchronous-unwind-tables -ffunction-sections -fdata-sections $(WARN) -Wno-maybe-uninitialized
 # Data follows code in the file without a gap up to the next page. In a program that is linked statically at
 # a fixed address nobody would make a RELRO segment read-only.
@@ -83,9 +83,6 @@ $(B)/vmm: $(B)/obj/vmm.o $(obj)
 
 $(B)/libvmm.a: $(obj)
 	rm -f $@ && ar rcs $@ $^
-
-fast := $(if $(SAN),,-O2 $(larger:%=-f%) --param=max-inline-insns-auto=15 -falign-functions=1 -falign-jumps=1 -falign-loops=1 -falign-labels=1)
-$(patsubst %,$(B)/obj/paging/%.o,pte walk): CFLAGS += $(fast)
 
 # The features of a flavour are in its folder's name, so objects of two flavours never mix; the
 # Makefile is a prerequisite because a change of flags must rebuild.

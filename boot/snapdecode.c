@@ -354,7 +354,7 @@ static int decode_bare(const uint8_t *head, const struct snapfile_info *info, st
     struct bare_machine *m = calloc(1, sizeof(*m));
 
     if (m == NULL)
-        return err_set_errno(e, STATUS_HOST, ENOMEM, "host memory: the machine");
+        return err_memory(e, "the machine");
     s->bare = m;
     if (read_small(head, info, SNAP_MACHINE, read_machine, s, e) != 0)
         return -1;

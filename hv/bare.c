@@ -132,7 +132,7 @@ static int restore_machine(struct bare *b, struct err *e)
     if (s.bare == NULL) {
         s.bare = calloc(1, sizeof(*s.bare));
         if (s.bare == NULL)
-            return err_set_errno(e, STATUS_HOST, ENOMEM, "host memory: the machine");
+            return err_memory(e, "the machine");
         s.bare->start = from->start;
         s.sregs.apic_base = from->start.irqchip ? APIC_BASE_RESET : 0;
     }
@@ -191,7 +191,7 @@ int bare_save(struct bare *b, const char *path, struct err *e)
     assert(b->warm && b->at_point);
     s.bare = calloc(1, sizeof(*s.bare));
     if (s.bare == NULL)
-        return err_set_errno(e, STATUS_HOST, ENOMEM, "host memory: the machine");
+        return err_memory(e, "the machine");
     s.bare->start = (struct bare_start){.format = b->state->start.format, .irqchip = b->state->start.irqchip};
     s.bare->ram_len = b->ram.len;
     s.bare->devices_len = BUS_STATE_LEN;

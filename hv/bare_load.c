@@ -53,7 +53,7 @@ static int read_module(struct extras *x, const char *word, struct err *e)
 
     x->path[i] = colon != NULL ? strndup(word, (size_t)(colon - word)) : strdup(word);
     if (x->path[i] == NULL)
-        return err_set_errno(e, STATUS_HOST, ENOMEM, "host memory: --module");
+        return err_memory(e, "--module");
     x->modules_n++;
     if (file_read(x->path[i], FILE_LEN_MAX, &x->module[i], e) != 0)
         return -1;
@@ -125,7 +125,7 @@ int bare_load_state(const struct options *o, const struct load *l, struct bare_s
     int result = -1;
 
     if (x == NULL)
-        return err_set_errno(e, STATUS_HOST, ENOMEM, "host memory: modules");
+        return err_memory(e, "modules");
     if (read_extras(o, x, e) == 0)
         result = place(o, l, x, out, e);
     free_extras(x);

@@ -149,7 +149,7 @@ static int capture_paged(struct vm *vm, struct snapshot *s, struct err *e)
     int result = -1;
 
     if (roots == NULL)
-        return err_set_errno(e, STATUS_HOST, ENOMEM, "host memory: page-table roots");
+        return err_memory(e, "page-table roots");
     if (read_roots(vm, s->sregs.cr3 & CR3_ADDR_MASK, roots, e) != 0)
         goto out;
     in = compact_input(vm, s, roots);

@@ -133,7 +133,7 @@ static int make_room(struct client *c, struct err *e)
         return 0;
     s = realloc(c->s, cap);
     if (s == NULL)
-        return err_set_errno(e, STATUS_HOST, ENOMEM, "host memory: request");
+        return err_memory(e, "request");
     c->s = s;
     c->cap = cap;
     return 0;

@@ -43,7 +43,7 @@ static bool write_out(struct text *t, struct err *e)
     int result = 0;
 
     if (t->failed)
-        result = err_set_errno(e, STATUS_HOST, ENOMEM, "host memory: what to print");
+        result = err_memory(e, "what to print");
     else if (t->len != 0)
         result = file_write_all(STDOUT_FILENO, "standard output", t->s, t->len, e);
     text_free(t);

@@ -70,7 +70,7 @@ static struct gmem *make_memory(const struct snapshot *s, struct err *e)
     struct gmem *m = gmem_new();
 
     if (m == NULL) {
-        err_set_errno(e, STATUS_HOST, ENOMEM, "host memory: view of the guest");
+        err_memory(e, "view of the guest");
         return NULL;
     }
     if (gmem_add(m, l->base, s->memory.len, s->memory.base, false, e) != 0 ||
@@ -220,7 +220,7 @@ int inspect_snapshot(const struct options *o, struct text *out, struct err *e)
         goto out;
     m.runs = calloc(RUNS_MAX, sizeof(*m.runs));
     if (m.runs == NULL) {
-        err_set_errno(e, STATUS_HOST, ENOMEM, "host memory: mappings");
+        err_memory(e, "mappings");
         goto out;
     }
     if (s.bare != NULL && bare_from_snapshot(&s, &machine, e) != 0) {

@@ -228,7 +228,7 @@ static int open_and_serve(const struct options *o, const struct snapshot *snap, 
     int result = -1;
 
     if (v == NULL)
-        return err_set_errno(e, STATUS_HOST, ENOMEM, "host memory: server");
+        return err_memory(e, "server");
     if (session_open(&v->session, o, snap, true, e) != 0)
         goto out;
     if (client_open(&v->client, &v->session.stop, e) == 0) {

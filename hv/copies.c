@@ -88,7 +88,7 @@ int copies_run(uint64_t n, uint64_t jobs, struct copies *out, struct err *e)
     unsigned i;
 
     if (pids == NULL)
-        return err_set_errno(e, STATUS_HOST, ENOMEM, "host memory: copies");
+        return err_memory(e, "copies");
     sigemptyset(&stops);
     sigaddset(&stops, SIGCHLD);
     for (i = 0; i < STOP_SIGNALS_N; i++)

@@ -451,7 +451,7 @@ static int write_program_headers(const struct core *c, uint64_t notes_len)
     int result;
 
     if (f.at == NULL)
-        return err_set_errno(c->e, STATUS_HOST, ENOMEM, "host memory: program headers of a core");
+        return err_memory(c->e, "program headers of a core");
     put_program_header(&f, c->wide, PT_NOTE, NOTES_OFF, &notes);
     for (i = 0; i < c->segments_n; i++) {
         put_program_header(&f, c->wide, PT_LOAD, off, &c->segments[i]);
@@ -488,7 +488,7 @@ static int write_all(const struct vm *vm, const struct cpu_regs *regs, const str
 
     c.segments = calloc(CORE_SEGMENTS_MAX, sizeof(*c.segments));
     if (c.segments == NULL)
-        return err_set_errno(e, STATUS_HOST, ENOMEM, "host memory: segments of a core");
+        return err_memory(e, "segments of a core");
     plan_memory(&c);
     add_memory(&c, regs, sregs);
     if (c.result == 0)

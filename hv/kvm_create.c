@@ -130,7 +130,7 @@ static int give_all_features(struct machine *m, int kvm_fd, const struct machine
 
     cpuid = calloc(1, sizeof(*cpuid) + CPUID_ENTRIES * sizeof(cpuid->entries[0]));
     if (cpuid == NULL)
-        return err_set_errno(e, STATUS_HOST, ENOMEM, "host memory: CPUID table");
+        return err_memory(e, "CPUID table");
     cpuid->nent = CPUID_ENTRIES;
     if (ioctl(kvm_fd, KVM_GET_SUPPORTED_CPUID, cpuid) != 0) {
         kvm_failed("KVM_GET_SUPPORTED_CPUID", errno, e);

@@ -192,7 +192,7 @@ int machine_get_msrs(struct machine *m, struct cpu_msr *msrs, unsigned n, struct
     unsigned i;
 
     if (k == NULL)
-        return err_set_errno(e, STATUS_HOST, ENOMEM, "host memory: MSRs");
+        return err_memory(e, "MSRs");
     result = move_msrs(m, k, KVM_GET_MSRS, "KVM_GET_MSRS", e);
     for (i = 0; result == 0 && i < n; i++)
         msrs[i].value = k->entries[i].data;
@@ -206,7 +206,7 @@ int machine_set_msrs(struct machine *m, const struct cpu_msr *msrs, unsigned n, 
     int result;
 
     if (k == NULL)
-        return err_set_errno(e, STATUS_HOST, ENOMEM, "host memory: MSRs");
+        return err_memory(e, "MSRs");
     result = move_msrs(m, k, KVM_SET_MSRS, "KVM_SET_MSRS", e);
     free(k);
     return result;
@@ -221,7 +221,7 @@ int kvm_list_msrs(int kvm_fd, struct machine *m, struct cpu_msr **out, unsigned 
     int result = -1;
 
     if (list == NULL || msrs == NULL) {
-        err_set_errno(e, STATUS_HOST, ENOMEM, "host memory: MSRs");
+        err_memory(e, "MSRs");
         goto out;
     }
     list->nmsrs = KVM_MSRS_MAX;

@@ -140,7 +140,7 @@ static int add_call(struct options *o, const char *v, struct err *e)
         return err_usage(e, "--call: the name is not UTF-8 (%s)", v);
     calls = realloc(o->calls, (o->calls_n + 1) * sizeof(*calls));
     if (calls == NULL)
-        return err_set_errno(e, STATUS_HOST, ENOMEM, "host memory: calls");
+        return err_memory(e, "calls");
     calls[o->calls_n] = (struct call_spec){.name = v};
     o->calls = calls;
     o->calls_n++;

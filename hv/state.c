@@ -266,7 +266,7 @@ int state_fit_baseline(struct state_baseline *b, const struct snapshot *s, bool 
     unsigned i, n = s->msrs_n;
 
     if (msrs == NULL)
-        return err_set_errno(e, STATUS_HOST, ENOMEM, "host memory: MSRs");
+        return err_memory(e, "MSRs");
     memcpy(msrs, s->msrs, n * sizeof(*msrs));
     for (i = 0; i < b->msrs_n; i++)
         if (may_change(s->kind, b->msrs[i].index) && !is_one_of(s->msrs, s->msrs_n, b->msrs[i].index))

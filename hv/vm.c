@@ -148,7 +148,7 @@ static int map_memory(struct vm *vm, struct err *e)
         return -1;
     vm->mem = gmem_new();
     if (vm->mem == NULL)
-        return err_set_errno(e, STATUS_HOST, ENOMEM, "host memory: view of the guest");
+        return err_memory(e, "view of the guest");
     if (vm->machine.dirty.by != DIRTY_NOT)
         track_open(&vm->track, &vm->machine, &vm->slots);
     if (map_stretch(vm, base, has_copy(vm) ? &vm->copy : &vm->snap->memory, has_copy(vm), memory_source, e) !=

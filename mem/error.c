@@ -86,6 +86,11 @@ int err_host(struct err *e, const char *fmt, ...)
     return -1;
 }
 
+int err_memory(struct err *e, const char *what)
+{
+    return err_set_errno(e, STATUS_HOST, ENOMEM, "host memory: %s", what);
+}
+
 int err_wrap(struct err *e, const char *fmt, ...)
 {
     char old[sizeof(e->text)];

@@ -54,6 +54,9 @@ int err_image(struct err *e, const char *fmt, ...) __attribute__((format(printf,
 int err_usage(struct err *e, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 int err_host(struct err *e, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
+/* There is no memory for `what`: STATUS_HOST. */
+int err_memory(struct err *e, const char *what);
+
 /* Put `prefix` and ": " in front of the text of an error that was set; returns -1. */
 int err_wrap(struct err *e, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 

@@ -79,7 +79,7 @@ static int go_through(struct pass *p, uint32_t table, bool open)
 
 static int no_memory(struct err *e)
 {
-    return err_set_errno(e, STATUS_HOST, ENOMEM, "host memory: page tables");
+    return err_memory(e, "page tables");
 }
 
 static int make(struct pass *p)

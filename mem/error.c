@@ -16,7 +16,8 @@ static void make_printable(char *s)
     }
 }
 
-static int set(struct err *e, enum status status, const char *fmt, va_list ap)
+__attribute__((format(printf, 3, 0))) static int set(struct err *e, enum status status, const char *fmt,
+                                                     va_list ap)
 {
     e->status = status;
     e->hint[0] = '\0';
@@ -25,7 +26,8 @@ static int set(struct err *e, enum status status, const char *fmt, va_list ap)
     return -1;
 }
 
-static int set_errno(struct err *e, enum status status, int errnum, const char *fmt, va_list ap)
+__attribute__((format(printf, 4, 0))) static int set_errno(struct err *e, enum status status, int errnum,
+                                                           const char *fmt, va_list ap)
 {
     size_t used;
 

@@ -145,8 +145,7 @@ const struct kvm_part kvm_parts[] = {
     {"IOAPIC", sizeof(struct kvm_irqchip), PART_OF_IRQCHIP, 7, false, get_ioapic, set_chip},
     {"PIT", sizeof(struct kvm_pit_state2), PART_OF_PIT, 8, false, get_pit, set_pit},
     {"pending events", sizeof(struct kvm_vcpu_events), PART_OF_ALL, 9, true, get_events, set_events},
-    {"run state", sizeof(struct kvm_mp_state), PART_OF_ALL, KVM_PART_RUN_STATE, true, get_mp_state,
-     set_mp_state},
+    {"run state", sizeof(struct kvm_mp_state), PART_OF_ALL, KVM_PART_RUN, true, get_mp_state, set_mp_state},
     {"kvmclock", sizeof(uint64_t), PART_OF_SAVED, 11, true, get_clock, set_clock},
     {NULL, 0, PART_OF_ALL, 0, false, NULL, NULL},
 };

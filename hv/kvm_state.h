@@ -28,7 +28,7 @@ struct kvm_part {
     int (*set)(struct machine *m, const void *in, struct err *e);
 };
 
-#define KVM_PART_RUN_STATE 10 /* id; without a local APIC a vCPU has one */
+#define KVM_PART_RUN 10 /* id; without a local APIC a vCPU has one */
 
 /* All parts, in the order in which they have to be set; a NULL name ends the list. */
 extern const struct kvm_part kvm_parts[];

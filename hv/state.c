@@ -275,7 +275,7 @@ int state_fit_baseline(struct state_baseline *b, const struct snapshot *s, bool 
     b->msrs = msrs;
     b->msrs_n = n;
     for (i = 0; kvm_parts[i].name != NULL; i++) {
-        if (kvm_parts[i].id != KVM_PART_RUN_STATE || irqchip)
+        if (kvm_parts[i].id != KVM_PART_RUN || irqchip)
             continue;
         free(b->parts[i]);
         b->parts[i] = NULL;

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "mem/bytes.h"
+#include "mem/gmem.h"
 #include "mem/message.h"
 #include "tests/tap.h"
 
@@ -50,8 +51,10 @@ static void open_vm(void)
     snap = (struct snapshot){.kind = kind};
     if (layout_make(kind->rules, &sizes, &snap.plan, &e) != 0 || snap.plan.output_off != IN_LEN)
         abort();
-    vm = (struct vm){.snap = &snap, .machine = MACHINE_CLOSED};
-    if (region_map(&vm.scratch, sizes.scratch_len, &e) != 0 ||
+    vm = (struct vm){.snap = &snap, .machine = MACHINE_CLOSED, .mem = gmem_new()};
+    if (vm.mem == NULL || region_map(&vm.scratch, sizes.scratch_len, &e) != 0 ||
+        gmem_add(vm.mem, layout_gpa(&snap.plan, AREA_SCRATCH, 0), sizes.scratch_len, vm.scratch.base, true,
+                 &e) != 0 ||
         region_map(&vm.messages, IN_LEN + OUT_LEN, &e) != 0 || pipe2(fd, O_CLOEXEC) != 0 ||
         fcntl(fd[0], F_SETFL, O_NONBLOCK) != 0 || stop_open(&stop, &e) != 0)
         abort();
@@ -68,6 +71,7 @@ static void close_vm(void)
     stop_close(&stop);
     close(reader);
     close(console.fd);
+    gmem_free(vm.mem);
     region_unmap(&vm.scratch);
     region_unmap(&vm.messages);
 }

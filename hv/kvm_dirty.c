@@ -8,6 +8,7 @@
 #include <sys/mman.h>
 
 #include "hv/kvm.h"
+#include "hv/kvm_failed.h"
 #include "mem/num.h"
 
 /*
@@ -21,11 +22,6 @@
 #define ENTRIES_BURST 1024u
 #define ENTRIES_MIN   4096u
 #define ENTRIES_MAX   65536u
-
-static int failed(const char *name, struct err *e)
-{
-    return err_host(e, "kvm: %s failed", name);
-}
 
 static bool enable(const struct machine *m, uint32_t cap, uint64_t arg)
 {
@@ -69,7 +65,7 @@ int dirty_open(struct machine *m, struct err *e)
     ring = mmap(NULL, m->dirty.entries_n * sizeof(struct kvm_dirty_gfn), PROT_READ | PROT_WRITE, MAP_SHARED,
                 m->vcpu_fd, (off_t)(KVM_DIRTY_LOG_PAGE_OFFSET * PAGE_LEN));
     if (ring == MAP_FAILED)
-        return failed("mapping the dirty ring", e);
+        return kvm_failed("mapping the dirty ring", errno, e);
     m->dirty.ring = (struct kvm_dirty_gfn *)ring;
     return 0;
 }
@@ -109,7 +105,7 @@ int dirty_protect_ring(struct machine *m, struct err *e)
     for (; d->taken != 0; d->taken--)
         __atomic_store_n(&d->ring[(d->next - d->taken) & (d->entries_n - 1)].flags, KVM_DIRTY_GFN_F_RESET,
                          __ATOMIC_RELEASE);
-    return ioctl(m->vm_fd, KVM_RESET_DIRTY_RINGS, 0) < 0 ? failed("KVM_RESET_DIRTY_RINGS", e) : 0;
+    return ioctl(m->vm_fd, KVM_RESET_DIRTY_RINGS, 0) < 0 ? kvm_failed("KVM_RESET_DIRTY_RINGS", errno, e) : 0;
 }
 
 int dirty_relieve(struct machine *m, struct err *e)
@@ -123,12 +119,13 @@ int dirty_read_log(struct machine *m, uint32_t slot, uint64_t *bits, struct err 
 {
     struct kvm_dirty_log log = {.slot = slot, .dirty_bitmap = bits};
 
-    return ioctl(m->vm_fd, KVM_GET_DIRTY_LOG, &log) != 0 ? failed("KVM_GET_DIRTY_LOG", e) : 0;
+    return ioctl(m->vm_fd, KVM_GET_DIRTY_LOG, &log) != 0 ? kvm_failed("KVM_GET_DIRTY_LOG", errno, e) : 0;
 }
 
 int dirty_protect_log(struct machine *m, uint32_t slot, uint64_t pages_n, uint64_t *bits, struct err *e)
 {
     struct kvm_clear_dirty_log log = {.slot = slot, .num_pages = (uint32_t)pages_n, .dirty_bitmap = bits};
 
-    return ioctl(m->vm_fd, (int)KVM_CLEAR_DIRTY_LOG, &log) != 0 ? failed("KVM_CLEAR_DIRTY_LOG", e) : 0;
+    return ioctl(m->vm_fd, (int)KVM_CLEAR_DIRTY_LOG, &log) != 0 ? kvm_failed("KVM_CLEAR_DIRTY_LOG", errno, e)
+                                                                : 0;
 }

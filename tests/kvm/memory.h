@@ -37,6 +37,27 @@ static inline void say_track(const struct calling *c)
     printf("# restored by %s\n", names[c->vm.machine.dirty.by]);
 }
 
+/*
+ * A guest that is captured as `capture` does it, in a machine that restores it
+ * by what the case says, and watches all pages again every few times. The
+ * caller closes both.
+ */
+static inline bool tracked_open(struct calling *c, int kvm_fd, const struct kvm_case *kc,
+                                bool (*capture)(int, const struct kvm_case *, struct snapshot *),
+                                struct snapshot *snap)
+{
+    choose_track(kc);
+    if (!capture(kvm_fd, kc, snap))
+        return false;
+    if (!captured_open(c, kvm_fd, snap)) {
+        snapshot_free(snap);
+        return false;
+    }
+    say_track(c);
+    c->vm.track.period = 7;
+    return true;
+}
+
 /* The guest's memory by KVM's slots, in the order of their addresses. */
 struct memory {
     struct {

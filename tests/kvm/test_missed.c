@@ -73,15 +73,8 @@ static void finds_all(int kvm_fd, const struct kvm_case *kc)
     struct snapshot snap;
     struct calling c;
 
-    choose_track(kc);
-    if (!capture_scribble(kvm_fd, kc, &snap))
+    if (!tracked_open(&c, kvm_fd, kc, capture_scribble, &snap))
         return;
-    if (!captured_open(&c, kvm_fd, &snap)) {
-        snapshot_free(&snap);
-        return;
-    }
-    say_track(&c);
-    c.vm.track.period = 7;
     if (captured_restore(&c))
         take_memory(&memory);
     while (done < n && tap_ok) {

@@ -249,15 +249,8 @@ static void is_reset(int kvm_fd, const struct kvm_case *kc)
     unsigned round, n = rounds();
 
     memset(&clean, 0, sizeof(clean));
-    choose_track(kc);
-    if (!capture_dirty(kvm_fd, kc, &snap))
+    if (!tracked_open(&c, kvm_fd, kc, capture_dirty, &snap))
         return;
-    if (!captured_open(&c, kvm_fd, &snap)) {
-        snapshot_free(&snap);
-        return;
-    }
-    say_track(&c);
-    c.vm.track.period = 7;
     if (raw_list_msrs(kvm_fd, &clean) && captured_restore(&c)) {
         raw_read(&c.vm.machine, irqchip, &clean);
         find_clocks(&c.vm.machine, &clean);

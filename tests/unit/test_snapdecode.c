@@ -7,38 +7,7 @@
 #include "boot/snapdecode.h"
 
 #include "boot/snapcheck.h"
-#include "tests/fuzz/snap_samples.h"
-#include "tests/tap.h"
-
-static uint8_t head[SNAP_CHUNK_LEN], good[SNAP_CHUNK_LEN];
-static uint64_t file_len;
-static struct snapshot sample;
-static struct err e;
-
-/* What decode says of `head`: 0, or the refusal is in e. */
-static int decode(struct snapshot *out, struct snapfile_info *info)
-{
-    uint64_t head_len;
-
-    e = (struct err){.text = ""};
-    if (snap_decode_header(head, file_len, "file", &head_len, &e) != 0)
-        return -1;
-    /* A file could be read that far, with zeros. */
-    if (head_len != SNAP_CHUNK_LEN)
-        return err_set(&e, STATUS_IMAGE, "file: another head length");
-    return snap_decode(head, head_len, file_len, "file", &sample_cpu, out, info, &e);
-}
-
-static bool refused(void)
-{
-    struct snapshot s = {.generation = 77};
-    struct snapfile_info info = {.created_ns = 88};
-    int result = decode(&s, &info);
-
-    return result == -1 && e.status == STATUS_IMAGE && strncmp(e.text, "file: ", 6) == 0 &&
-           strlen(e.text) < sizeof(e.text) - 1 && strchr(e.text, '\n') == NULL && s.generation == 77 &&
-           info.created_ns == 88;
-}
+#include "tests/unit/snap_heads.h"
 
 /* Start again from the head of the sample of that kind. */
 static bool take(const char *kind)
@@ -51,8 +20,7 @@ static bool take(const char *kind)
             snapshot_free(&sample);
             if (!CHECK(sample_make(k, true, &sample)))
                 return false;
-            file_len = sample_head(&sample, good);
-            memcpy(head, good, sizeof(head));
+            take_head();
             return true;
         }
     }
@@ -111,24 +79,13 @@ static void test_round_trip(const struct guest_kind *k)
 /* Each byte of header, table and small sections; of the zeros behind them some. */
 static void test_flips(const char *kind)
 {
-    uint64_t i, end, missed = 0, compat;
     char name[128];
 
     snprintf(name, sizeof(name), "no changed byte in the head of an %s guest goes unnoticed", kind);
     tap_case(name);
     if (!take(kind))
         return;
-    compat = sample_entry(head, 4);
-    end = load_le64(head + compat + 8) + load_le64(head + compat + 16);
-    for (i = 0; i < sizeof(head); i += i < end + 64 ? 1 : 97) {
-        head[i] ^= (uint8_t)(1u << (i % 8));
-        if (!refused()) {
-            printf("# byte 0x%" PRIx64 ": %s\n", i, e.text);
-            missed++;
-        }
-        head[i] = good[i];
-    }
-    CHECK_EQ(missed, 0);
+    check_flips();
 }
 
 /* --- one field wrong, all checksums right ------------------------------------------------------------------ */
@@ -351,23 +308,6 @@ static void check_wrong(const struct wrong *w)
 }
 
 /* --- any field, any value -------------------------------------------------------------------------------------- */
-
-static void check_any(uint64_t off, uint64_t value, unsigned *taken)
-{
-    struct snapfile_info info;
-    struct snapshot s;
-
-    store_le64(head + off, value);
-    sample_repair(head, sizeof(head));
-    if (decode(&s, &info) == 0) {
-        *taken += 1;
-        CHECK(sample_keeps_promises(&s));
-        snapshot_free(&s);
-    } else {
-        CHECK(e.status == STATUS_IMAGE && strncmp(e.text, "file: ", 6) == 0);
-    }
-    memcpy(head, good, 0x4000);
-}
 
 static void test_any(const char *kind)
 {

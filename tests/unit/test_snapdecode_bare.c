@@ -4,13 +4,7 @@
  */
 #include "boot/snapdecode.h"
 
-#include "tests/fuzz/snap_samples.h"
-#include "tests/tap.h"
-
-static uint8_t head[SNAP_CHUNK_LEN], good[SNAP_CHUNK_LEN];
-static uint64_t file_len;
-static struct snapshot sample;
-static struct err e;
+#include "tests/unit/snap_heads.h"
 
 enum { COMPAT = 4, MEMORY, MACHINE = 9, STATE, DEVICES };
 
@@ -18,38 +12,13 @@ enum { COMPAT = 4, MEMORY, MACHINE = 9, STATE, DEVICES };
 #define MACHINE_SEGMENT(s, n) (16 + 8 * (20 + 11 * (s) + (n)))
 #define MACHINE_CONTROL(n)    (16 + 8 * (112 + (n)))
 
-static int decode(struct snapshot *out, struct snapfile_info *info)
-{
-    uint64_t head_len;
-
-    e = (struct err){.text = ""};
-    if (snap_decode_header(head, file_len, "file", &head_len, &e) != 0)
-        return -1;
-    if (head_len != SNAP_CHUNK_LEN)
-        return err_set(&e, STATUS_IMAGE, "file: another head length");
-    return snap_decode(head, head_len, file_len, "file", &sample_cpu, out, info, &e);
-}
-
-static bool refused(void)
-{
-    struct snapshot s = {.generation = 77};
-    struct snapfile_info info = {.created_ns = 88};
-    int result = decode(&s, &info);
-
-    if (result == 0)
-        snapshot_free(&s);
-    return result == -1 && e.status == STATUS_IMAGE && strncmp(e.text, "file: ", 6) == 0 &&
-           strchr(e.text, '\n') == NULL && s.generation == 77 && s.bare == NULL && info.created_ns == 88;
-}
-
 /* Start again from the head of the sample. */
 static bool take(void)
 {
     snapshot_free(&sample);
     if (!sample_make_bare(&sample))
         return false;
-    file_len = sample_head(&sample, good);
-    memcpy(head, good, sizeof(head));
+    take_head();
     return true;
 }
 
@@ -121,21 +90,9 @@ static void test_head(void)
 
 static void test_flips(void)
 {
-    uint64_t i, end, missed = 0, compat;
-
     tap_case("no changed byte in the head of a bare kernel goes unnoticed");
     take();
-    compat = sample_entry(head, COMPAT);
-    end = load_le64(head + compat + 8) + load_le64(head + compat + 16);
-    for (i = 0; i < sizeof(head); i += i < end + 64 ? 1 : 97) {
-        head[i] ^= (uint8_t)(1u << (i % 8));
-        if (!refused()) {
-            printf("# byte 0x%" PRIx64 ": %s\n", i, e.text);
-            missed++;
-        }
-        head[i] = good[i];
-    }
-    CHECK_EQ(missed, 0);
+    check_flips();
 }
 
 static const struct wrong {
@@ -188,23 +145,6 @@ static void check_wrong(const struct wrong *w)
     }
     CHECK(refused());
     CHECK_HAS(e.text, w->says);
-}
-
-static void check_any(uint64_t off, uint64_t value, unsigned *taken)
-{
-    struct snapfile_info info;
-    struct snapshot s;
-
-    store_le64(head + off, value);
-    sample_repair(head, sizeof(head));
-    if (decode(&s, &info) == 0) {
-        *taken += 1;
-        CHECK(sample_keeps_promises(&s));
-        snapshot_free(&s);
-    } else {
-        CHECK(e.status == STATUS_IMAGE && strncmp(e.text, "file: ", 6) == 0);
-    }
-    memcpy(head, good, 0x4000);
 }
 
 static void test_any(void)

@@ -13,6 +13,9 @@
  */
 #define WATCH_AGAIN_AFTER 4096u
 
+/* Not a constant: compiled for size, copies of a constant length move four bytes at a time. */
+static const volatile size_t page_len = PAGE_LEN;
+
 static void see(void *ctx, uint32_t slot, uint64_t page)
 {
     struct track *t = (struct track *)ctx;
@@ -151,9 +154,9 @@ int track_reset(struct track *t, struct err *e)
             const uint8_t *from = a->source(a->ctx, off);
 
             if (from != NULL)
-                memcpy(a->mem.base + off, from, PAGE_LEN);
+                memcpy(a->mem.base + off, from, page_len);
             else
-                memset(a->mem.base + off, 0, PAGE_LEN);
+                memset(a->mem.base + off, 0, page_len);
         }
     }
     return ++t->resets % t->period == 0 ? watch_again(t, e) : 0;

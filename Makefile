@@ -46,8 +46,8 @@ CPPFLAGS += -isystem $(KERNEL_HEADERS)
 # For size; -Oz leaves some things on that make this program larger. With it gcc takes variables for unset
 # that are not; the sanitizer flavour and lint, which compile with -O1 and -O2, keep that warning.
 larger := inline-functions-called-once jump-tables tree-sra tree-dominator-opts tree-loop-im caller-saves \
-	optimize-sibling-calls tree-tail-merge ipa-sra partial-inlining
-CFLAGS := -std=c11 -Oz $(larger:%=-fno-%) --param=max-inline-insns-auto=5 -malign-data=abi -g -fno-pie \
+	optimize-sibling-calls tree-tail-merge ipa-sra partial-inlining thread-jumps move-loop-invariants shrink-wrap
+CFLAGS := -std=c11 -Oz $(larger:%=-fno-%) -flive-range-shrinkage --param=max-inline-insns-auto=5 -malign-data=abi -g -fno-pie \
 	-fstack-protector -fno-strict-aliasing \
 	-fno-asynchronous-unwind-tables -ffunction-sections -fdata-sections $(WARN) -Wno-maybe-uninitialized
 # Data follows code in the file without a gap up to the next page. In a program that is linked statically at
@@ -55,8 +55,9 @@ CFLAGS := -std=c11 -Oz $(larger:%=-fno-%) --param=max-inline-insns-auto=5 -malig
 LDFLAGS := -static -no-pie -Wl,--gc-sections -Wl,-z,noexecstack -Wl,-z,noseparate-code -Wl,-z,norelro \
 	-Wl,-z,common-page-size=64 -Wl,--build-id=none
 # The program itself is optimized once more when it is linked. Its objects hold plain code as well, for the
-# tests: they replace functions of it one by one. It has no floating point, whose registers cost some bytes.
-OBJECT_FLAGS := -flto -ffat-lto-objects -mgeneral-regs-only
+# tests: they replace functions of it one by one. It has no floating point: a call of a function with any
+# number of arguments need not say in RAX how many of them are in vector registers.
+OBJECT_FLAGS := -flto -ffat-lto-objects -mgeneral-regs-only -mskip-rax-setup
 TEST_LDFLAGS := $(LDFLAGS) -fno-lto
 LDFLAGS += -flto -flto-partition=one -fipa-pta
 else

@@ -169,7 +169,7 @@ int machine_finish(struct machine *m, struct err *e)
         while (result != 0 && errno == EAGAIN);
         errnum = errno;
         /* Such a run does not stop for a full ring. */
-        if (result == 0 && m->dirty.ring != NULL && dirty_protect_ring(m, e) != 0)
+        if (result == 0 && m->dirty.ring != NULL && dirty_give_back(m, e) < 0)
             return -1;
     }
     machine_unkick(m);

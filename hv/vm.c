@@ -151,13 +151,17 @@ static int map_memory(struct vm *vm, struct err *e)
         return err_memory(e, "view of the guest");
     if (vm->machine.dirty.by != DIRTY_NOT)
         track_open(&vm->track, &vm->machine, &vm->slots);
-    if (map_stretch(vm, base, has_copy(vm) ? &vm->copy : &vm->snap->memory, has_copy(vm), memory_source, e) !=
-            0 ||
-        map_stretch(vm, scratch, &vm->scratch, true, scratch_source, e) != 0)
+    /* Scratch first: on its first page is the stack that every call is read from. */
+    if (map_stretch(vm, scratch, &vm->scratch, true, scratch_source, e) != 0 ||
+        map_stretch(vm, base, has_copy(vm) ? &vm->copy : &vm->snap->memory, has_copy(vm), memory_source, e) !=
+            0)
         return -1;
-    return vm->extra.len == 0 ? 0
-                              : map_stretch(vm, layout_gpa(l, AREA_SNAPSHOT, l->snapshot_len), &vm->extra,
-                                            true, extra_source, e);
+    if (vm->extra.len != 0 && map_stretch(vm, layout_gpa(l, AREA_SNAPSHOT, l->snapshot_len), &vm->extra, true,
+                                          extra_source, e) != 0)
+        return -1;
+    if (vm->track.machine != NULL)
+        track_renewed(&vm->track);
+    return 0;
 }
 
 /* How much memory the guest can write to. */
@@ -347,11 +351,34 @@ static int remap_scratch(struct vm *vm, struct err *e)
 {
     struct gpa at = layout_gpa(&vm->snap->plan, AREA_SCRATCH, 0);
 
-    if (slots_unmap(&vm->slots, at, vm->scratch.len, e) != 0)
+    if (slots_unmap(&vm->slots, at, vm->scratch.len, e) != 0 ||
+        slots_map(&vm->slots, at, vm->scratch.len, vm->scratch.base, false, e) != 0)
         return -1;
     if (vm->filled)
         track_renewed(&vm->track);
-    return slots_map(&vm->slots, at, vm->scratch.len, vm->scratch.base, false, e);
+    return 0;
+}
+
+/*
+ * End what the last run was amid, and learn what it wrote. Translations are
+ * dropped with room made in the ring: to change CR3, the other way, has KVM
+ * drop its own tables as well, so that every page faults again.
+ */
+static int end_run(struct vm *vm, struct err *e)
+{
+    struct machine *m = &vm->machine;
+    bool ring = vm->filled && is_paged(vm) && !vm->shadows && m->dirty.by == DIRTY_BY_RING;
+    int flushed = 0;
+
+    if ((!ring && state_flush(m, vm->snap, e) != 0) || machine_finish(m, e) != 0)
+        return -1;
+    if (ring)
+        flushed = dirty_give_back(m, e);
+    else if (vm->filled && track_look(&vm->track, e) != 0)
+        return -1;
+    if (ring && flushed == 0 && (state_flush(m, vm->snap, e) != 0 || machine_settle(m, e) != 0))
+        return -1;
+    return flushed < 0 || (vm->shadows && is_paged(vm) && remap_scratch(vm, e) != 0) ? -1 : 0;
 }
 
 int vm_restore(struct vm *vm, struct err *e)
@@ -360,11 +387,7 @@ int vm_restore(struct vm *vm, struct err *e)
 
     assert(vm->warm || !vm->ran);
     vm->usable = vm->ready = false;
-    if (vm->ran && (state_flush(&vm->machine, s, e) != 0 || machine_finish(&vm->machine, e) != 0))
-        return -1;
-    if (vm->filled && track_look(&vm->track, e) != 0)
-        return -1;
-    if (vm->ran && vm->shadows && is_paged(vm) && remap_scratch(vm, e) != 0)
+    if (vm->ran && end_run(vm, e) != 0)
         return -1;
     if (restore_memory(vm, e) != 0 || state_restore(&vm->machine, s, vm->ran ? &vm->baseline : NULL, e) != 0)
         return -1;

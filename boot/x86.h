@@ -23,6 +23,7 @@
 #define CR4_PGE            0x00000080u /* global pages */
 #define CR4_OSFXSR         0x00000200u /* FXSAVE, and SSE with it */
 #define CR4_OSXMMEXCPT     0x00000400u /* SIMD exceptions */
+#define CR4_OSXSAVE        0x00040000u /* XSAVE, and with it XCR0 */
 #define CR4_LA57           0x00001000u /* 57-bit linear addresses: five levels of tables */
 
 #define EFER_SCE           0x00000001u /* SYSCALL */

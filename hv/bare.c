@@ -91,7 +91,7 @@ int bare_open(struct bare *b, int kvm_fd, const struct bare_state *s, const stru
         snapfile_guard_copy(&b->ram);
     if (slots_map(&b->slots, gpa_make(0), b->ram.len, b->ram.base, false, e) != 0 ||
         machine_add_cpu(&b->machine, kvm_fd, &mo, e) != 0 ||
-        (warm && state_take_baseline(&b->baseline, kvm_fd, &b->machine, irqchip ? PART_OF_PIT : PART_OF_ALL,
+        (warm && state_take_baseline(&b->baseline, kvm_fd, &b->machine, NULL, irqchip ? PART_OF_PIT : PART_OF_ALL,
                                      e) != 0)) {
         bare_close(b);
         return -1;

@@ -66,7 +66,6 @@ int console_flush(struct console *c, struct err *e)
             result = CONSOLE_STOPPED;
     }
     c->n = 0;
-    stop_ticked(c->stop);
     return result;
 }
 

@@ -68,8 +68,9 @@ int machine_set_slot(struct machine *m, uint32_t slot, struct gpa at, uint64_t l
     return 0;
 }
 
-static void decode_io(struct kvm_run *r, struct exit *x)
+static void decode_io(struct machine *m, struct exit *x)
 {
+    struct kvm_run *r = m->run;
     uint8_t *data = (uint8_t *)r + r->io.data_offset;
 
     x->kind = r->io.direction == KVM_EXIT_IO_OUT ? EXIT_OUT : EXIT_IN;
@@ -77,6 +78,10 @@ static void decode_io(struct kvm_run *r, struct exit *x)
     x->width = r->io.size;
     x->count = r->io.count;
     x->data = data;
+    /* KVM has stepped over an OUT that it emulated, and steps over any other, if RIP is still there. */
+    m->after_out = x->kind == EXIT_OUT && r->kvm_valid_regs != 0;
+    m->out_rip = r->s.regs.regs.rip;
+    m->out_base = r->s.regs.sregs.cs.base;
     if (x->kind == EXIT_OUT)
         x->value = x->width == 1 ? data[0] : x->width == 2 ? load_le16(data) : load_le32(data);
 }
@@ -123,6 +128,7 @@ int machine_run(struct machine *m, struct exit *out, struct err *e)
     struct exit x = {.count = 1};
     int result, relieved = 0;
 
+    m->after_out = false;
     do
         result = ioctl(m->vcpu_fd, KVM_RUN, 0);
     while (result != 0 ? errno == EAGAIN : (relieved = dirty_relieve(m, e)) == 1);
@@ -138,7 +144,7 @@ int machine_run(struct machine *m, struct exit *out, struct err *e)
         return 0;
     }
     switch (r->exit_reason) {
-    case KVM_EXIT_IO: decode_io(r, &x); break;
+    case KVM_EXIT_IO: decode_io(m, &x); break;
     case KVM_EXIT_MMIO: decode_mmio(r, &x); break;
     case KVM_EXIT_HLT: x.kind = EXIT_HLT; break;
     case KVM_EXIT_SHUTDOWN: x.kind = EXIT_SHUTDOWN; break;
@@ -157,11 +163,13 @@ int machine_run(struct machine *m, struct exit *out, struct err *e)
     return 0;
 }
 
-int machine_finish(struct machine *m, struct err *e)
+/* Have KVM do what is left to do of the last exit. */
+static int finish(struct machine *m, struct err *e)
 {
     unsigned i;
     int result = 0, errnum = 0;
 
+    m->after_out = false;
     machine_kick(m);
     for (i = 0; i < FINISH_MAX && result == 0; i++) {
         do
@@ -169,13 +177,28 @@ int machine_finish(struct machine *m, struct err *e)
         while (result != 0 && errno == EAGAIN);
         errnum = errno;
         /* Such a run does not stop for a full ring. */
-        if (result == 0 && m->dirty.ring != NULL && dirty_give_back(m, e) < 0)
+        if (result == 0 && m->dirty.ring != NULL && dirty_protect_ring(m, e) != 0)
             return -1;
     }
     machine_unkick(m);
     if (result == 0)
         return err_set(e, STATUS_HOST, "kvm: an instruction of the guest cannot be finished (%u exits)", i);
     return errnum == EINTR ? 0 : kvm_failed("KVM_RUN", errnum, e);
+}
+
+int machine_finish(struct machine *m, struct err *e)
+{
+    if (!m->after_out)
+        return finish(m, e);
+    machine_unkick(m);
+    return 0;
+}
+
+int machine_leave_out(struct machine *m, uint64_t rip, struct err *e)
+{
+    bool elsewhere = m->out_base == 0 && m->run->s.regs.sregs.cs.base == 0 && (uint32_t)rip != (uint32_t)m->out_rip;
+
+    return !m->after_out || elsewhere ? 0 : finish(m, e);
 }
 
 int machine_set_irq(struct machine *m, unsigned line, bool level, struct err *e)

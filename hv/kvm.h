@@ -26,6 +26,8 @@ struct machine {
     uint32_t slots_max; /* memory slots this KVM offers */
     bool hidden_apic;   /* as asked for, and this KVM can do it */
     uint32_t sync;      /* registers that KVM takes from the run page, KVM_SYNC_X86_... */
+    bool after_out;     /* the last run ended with an OUT, of which KVM has at most to step over it; RIP and */
+    uint64_t out_rip, out_base; /* CS base then */
     struct dirty dirty; /* tells of writes to every slot that is not read-only */
 };
 
@@ -89,13 +91,18 @@ int machine_set_slot(struct machine *m, uint32_t slot, struct gpa at, uint64_t l
  * machine_set_sregs reads back: KVM may take a CR0 or EFER that it cannot run
  * and keep the old one. STATUS_UNSUPPORTED then, and STATUS_IMAGE when it
  * refuses the values (EINVAL). machine_put_sregs is for values that it took
- * from this machine's owner before, but for an address in CR3.
+ * from this machine's owner before, but for an address in CR3; so is
+ * machine_apply_sregs, which sets them now and not with the next run.
  */
 int machine_set_sregs(struct machine *m, const struct cpu_sregs *s, struct err *e);
 int machine_put_sregs(struct machine *m, const struct cpu_sregs *s, struct err *e);
+int machine_apply_sregs(struct machine *m, const struct cpu_sregs *s, struct err *e);
 int machine_get_sregs(struct machine *m, struct cpu_sregs *s, struct err *e);
 int machine_set_regs(struct machine *m, const struct cpu_regs *r, struct err *e);
 int machine_get_regs(struct machine *m, struct cpu_regs *r, struct err *e);
+
+/* Whether a guest can turn XSAVE on, and change XCR0 then. Before the first run. */
+bool machine_takes_xsave(struct machine *m);
 
 /* x87 and SSE as after reset: FCW 0x37F, MXCSR 0x1F80, all else zero. */
 int machine_reset_fpu(struct machine *m, struct err *e);
@@ -113,10 +120,13 @@ int machine_run(struct machine *m, struct exit *x, struct err *e);
 /*
  * Let KVM finish the instruction that the last exit interrupted, if it did:
  * else it would do so in the next run, whatever registers that starts with.
- * What comes of it is for nobody: registers and memory are set afterwards.
- * Clears a kick.
+ * What comes of it is for nobody: registers and memory are set afterwards, by
+ * machine_set_regs, which has an OUT finished where that has to be. Clears a kick.
  */
 int machine_finish(struct machine *m, struct err *e);
+
+/* machine_set_regs's own: finish an OUT that KVM would take for the instruction at `rip` otherwise. */
+int machine_leave_out(struct machine *m, uint64_t rip, struct err *e);
 
 /* Set interrupt line 0 to 15 of the in-kernel controllers; a machine with irqchip only. */
 int machine_set_irq(struct machine *m, unsigned line, bool level, struct err *e);

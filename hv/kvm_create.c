@@ -15,6 +15,7 @@
 
 #define KVM_PATH           "/dev/kvm"
 #define CPUID_ENTRIES      256
+#define REGS_AT_EXIT       (KVM_SYNC_X86_REGS | KVM_SYNC_X86_SREGS)
 #define CPUID_FEATURES     0x00000001u
 #define CPUID_EXTENDED     0x00000007u
 #define CPUID_CACHES       0x00000004u
@@ -305,5 +306,7 @@ int machine_add_cpu(struct machine *m, int kvm_fd, const struct machine_options 
     sync = ioctl(kvm_fd, KVM_CHECK_EXTENSION, KVM_CAP_SYNC_REGS);
     /* What comes from a file, as of saved machines of that sort, is to be refused when it is set. */
     m->sync = sync > 0 && !opt->real_mode ? (uint32_t)sync : 0;
+    if ((m->sync & REGS_AT_EXIT) == REGS_AT_EXIT)
+        m->run->kvm_valid_regs = REGS_AT_EXIT;
     return opt->plain_cpu ? give_plain_features(m, opt, e) : give_all_features(m, kvm_fd, opt, e);
 }

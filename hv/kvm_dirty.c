@@ -96,35 +96,23 @@ int dirty_take(struct machine *m, struct err *e)
     return 0;
 }
 
-/*
- * KVM protects what the entries that are given back say. They may say something
- * else by now: all of them one page, so that every other stays as it is.
- */
-int dirty_give_back(struct machine *m, struct err *e)
+int dirty_protect_ring(struct machine *m, struct err *e)
 {
     struct dirty *d = &m->dirty;
-    int given;
 
     if (dirty_take(m, e) != 0)
         return -1;
-    given = d->taken != 0;
-    for (; d->taken != 0; d->taken--) {
-        struct kvm_dirty_gfn *g = &d->ring[(d->next - d->taken) & (d->entries_n - 1)];
-
-        g->slot = d->hot_slot;
-        g->offset = 0;
-        __atomic_store_n(&g->flags, KVM_DIRTY_GFN_F_RESET, __ATOMIC_RELEASE);
-    }
-    if (given != 0 && ioctl(m->vm_fd, KVM_RESET_DIRTY_RINGS, 0) < 0)
-        return kvm_failed("KVM_RESET_DIRTY_RINGS", errno, e);
-    return given;
+    for (; d->taken != 0; d->taken--)
+        __atomic_store_n(&d->ring[(d->next - d->taken) & (d->entries_n - 1)].flags, KVM_DIRTY_GFN_F_RESET,
+                         __ATOMIC_RELEASE);
+    return ioctl(m->vm_fd, KVM_RESET_DIRTY_RINGS, 0) < 0 ? kvm_failed("KVM_RESET_DIRTY_RINGS", errno, e) : 0;
 }
 
 int dirty_relieve(struct machine *m, struct err *e)
 {
     if (m->run->exit_reason != KVM_EXIT_DIRTY_RING_FULL)
         return 0;
-    return dirty_give_back(m, e) < 0 ? -1 : 1;
+    return dirty_protect_ring(m, e) == 0 ? 1 : -1;
 }
 
 int dirty_read_log(struct machine *m, uint32_t slot, uint64_t *bits, struct err *e)
@@ -132,4 +120,12 @@ int dirty_read_log(struct machine *m, uint32_t slot, uint64_t *bits, struct err 
     struct kvm_dirty_log log = {.slot = slot, .dirty_bitmap = bits};
 
     return ioctl(m->vm_fd, KVM_GET_DIRTY_LOG, &log) != 0 ? kvm_failed("KVM_GET_DIRTY_LOG", errno, e) : 0;
+}
+
+int dirty_protect_log(struct machine *m, uint32_t slot, uint64_t pages_n, uint64_t *bits, struct err *e)
+{
+    struct kvm_clear_dirty_log log = {.slot = slot, .num_pages = (uint32_t)pages_n, .dirty_bitmap = bits};
+
+    return ioctl(m->vm_fd, (int)KVM_CLEAR_DIRTY_LOG, &log) != 0 ? kvm_failed("KVM_CLEAR_DIRTY_LOG", errno, e)
+                                                                : 0;
 }

@@ -29,8 +29,7 @@ struct dirty {
     enum dirty_by by;
     struct kvm_dirty_gfn *ring;
     uint32_t entries_n;   /* a power of two */
-    uint32_t next, taken; /* the next entry to be read; how many were since they were given back */
-    uint32_t hot_slot;    /* of dirty_give_back; whoever watches sets it */
+    uint32_t next, taken; /* the next entry to be read; how many were since pages were protected */
     dirty_see *see;
     void *ctx;
 };
@@ -60,18 +59,17 @@ void dirty_close(struct machine *m);
  */
 int dirty_take(struct machine *m, struct err *e);
 
-/* After KVM_RUN returned 0: 1 if that was for a full ring, which has room again now. */
+/*
+ * After KVM_RUN returned 0: 1 if that was for a full ring, which has room
+ * again now. Every page that was told of may be told of again.
+ */
 int dirty_relieve(struct machine *m, struct err *e);
 
-/*
- * Take what is new in the ring and make room in it: 1, or 0 when there was
- * nothing in it. Then KVM drops all translations before the guest runs again,
- * for one page is protected, the first of m->dirty.hot_slot: best one that is
- * written in each run anyway.
- */
-int dirty_give_back(struct machine *m, struct err *e);
+/* Protect what was told of by the ring: it will be told of again when it is written. Takes first. */
+int dirty_protect_ring(struct machine *m, struct err *e);
 
-/* The bitmap of a slot. */
+/* The bitmap of a slot; or protect those of its `pages_n` pages whose bit is set, and clear their bits in it. */
 int dirty_read_log(struct machine *m, uint32_t slot, uint64_t *bits, struct err *e);
+int dirty_protect_log(struct machine *m, uint32_t slot, uint64_t pages_n, uint64_t *bits, struct err *e);
 
 #endif

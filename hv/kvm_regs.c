@@ -90,18 +90,14 @@ int machine_settle(struct machine *m, struct err *e)
     return result != 0 || m->run->kvm_dirty_regs != 0 ? -1 : 0;
 }
 
-int machine_put_sregs(struct machine *m, const struct cpu_sregs *s, struct err *e)
+int machine_apply_sregs(struct machine *m, const struct cpu_sregs *s, struct err *e)
 {
     struct kvm_sregs k;
 
     to_kvm_sregs(s, &k);
     /* Without a local APIC, KVM_RUN takes CR8 from here, where the last run left its own. */
     m->run->cr8 = s->cr8;
-    if ((m->sync & KVM_SYNC_X86_SREGS) != 0) {
-        m->run->s.regs.sregs = k;
-        m->run->kvm_dirty_regs |= KVM_SYNC_X86_SREGS;
-        return 0;
-    }
+    m->run->kvm_dirty_regs &= ~(uint64_t)KVM_SYNC_X86_SREGS;
     if (ioctl(m->vcpu_fd, KVM_SET_SREGS, &k) != 0) {
         int errnum = errno;
 
@@ -111,17 +107,21 @@ int machine_put_sregs(struct machine *m, const struct cpu_sregs *s, struct err *
     return 0;
 }
 
+int machine_put_sregs(struct machine *m, const struct cpu_sregs *s, struct err *e)
+{
+    if ((m->sync & KVM_SYNC_X86_SREGS) == 0)
+        return machine_apply_sregs(m, s, e);
+    to_kvm_sregs(s, &m->run->s.regs.sregs);
+    m->run->cr8 = s->cr8;
+    m->run->kvm_dirty_regs |= KVM_SYNC_X86_SREGS;
+    return 0;
+}
+
 int machine_set_sregs(struct machine *m, const struct cpu_sregs *s, struct err *e)
 {
     struct cpu_sregs back = {.cr0 = 0};
-    uint32_t sync = m->sync;
-    int result;
 
-    m->run->kvm_dirty_regs &= ~(uint64_t)KVM_SYNC_X86_SREGS;
-    m->sync = 0;
-    result = machine_put_sregs(m, s, e);
-    m->sync = sync;
-    if (result != 0 || machine_get_sregs(m, &back, e) != 0)
+    if (machine_apply_sregs(m, s, e) != 0 || machine_get_sregs(m, &back, e) != 0)
         return -1;
     if ((s->cr0 & CR0_PG) != 0 && (s->efer & EFER_LME) == 0 && (back.cr0 & CR0_PG) == 0) {
         err_set(e, STATUS_UNSUPPORTED,
@@ -188,6 +188,8 @@ int machine_set_regs(struct machine *m, const struct cpu_regs *r, struct err *e)
         .rflags = r->rflags,
     };
 
+    if (machine_leave_out(m, r->rip, e) != 0)
+        return -1;
     if ((m->sync & KVM_SYNC_X86_REGS) != 0) {
         m->run->s.regs.regs = k;
         m->run->kvm_dirty_regs |= KVM_SYNC_X86_REGS;
@@ -227,6 +229,22 @@ int machine_get_regs(struct machine *m, struct cpu_regs *r, struct err *e)
         .rflags = k.rflags,
     };
     return 0;
+}
+
+bool machine_takes_xsave(struct machine *m)
+{
+    struct kvm_sregs k;
+    bool takes;
+
+    /* Refused has to be the one bit, and nothing else of what is there. */
+    if (ioctl(m->vcpu_fd, KVM_GET_SREGS, &k) != 0 || ioctl(m->vcpu_fd, KVM_SET_SREGS, &k) != 0)
+        return true;
+    k.cr4 |= CR4_OSXSAVE;
+    takes = ioctl(m->vcpu_fd, KVM_SET_SREGS, &k) == 0;
+    k.cr4 &= ~(uint64_t)CR4_OSXSAVE;
+    if (takes)
+        ioctl(m->vcpu_fd, KVM_SET_SREGS, &k);
+    return takes;
 }
 
 int machine_reset_fpu(struct machine *m, struct err *e)

@@ -15,6 +15,8 @@
 #define PIC_SLAVE  1
 #define IOAPIC     2
 
+#define MSRS_AT_ONCE 255u /* KVM takes less than 256 */
+
 static int call(int fd, unsigned long request, void *arg, const char *name, struct err *e)
 {
     return ioctl(fd, (int)request, arg) < 0 ? kvm_failed(name, errno, e) : 0;
@@ -136,7 +138,7 @@ bool kvm_part_is_sane(const struct kvm_part *p, const uint8_t *bytes)
 }
 
 const struct kvm_part kvm_parts[] = {
-    {"XCR0", sizeof(struct kvm_xcrs), PART_OF_ALL, 1, false, get_xcrs, set_xcrs},
+    {"XCR0", sizeof(struct kvm_xcrs), PART_OF_ALL, KVM_PART_XCR0, false, get_xcrs, set_xcrs},
     {"debug registers", sizeof(struct kvm_debugregs), PART_OF_ALL, 2, false, get_debugregs, set_debugregs},
     {"x87, SSE and more", sizeof(struct kvm_xsave), PART_OF_SAVED, 3, false, get_xsave, set_xsave},
     {"local APIC", sizeof(struct kvm_lapic_state), PART_OF_IRQCHIP, 4, false, get_lapic, set_lapic},
@@ -211,12 +213,42 @@ int machine_set_msrs(struct machine *m, const struct cpu_msr *msrs, unsigned n, 
     return result;
 }
 
+/* One or the other, as many at a time as KVM takes: it stops at one it refuses, which is dropped. */
+static int keep_msrs(struct machine *m, struct cpu_msr *msrs, unsigned *n, unsigned long request,
+                     const char *name, struct err *e)
+{
+    unsigned at = 0, i;
+
+    while (at < *n) {
+        unsigned asked = *n - at < MSRS_AT_ONCE ? *n - at : MSRS_AT_ONCE;
+        struct kvm_msrs *k = make_msrs(msrs + at, asked);
+        int done = k == NULL ? err_memory(e, "MSRs") : ioctl(m->vcpu_fd, (int)request, k);
+
+        if (done < 0 && k != NULL)
+            kvm_failed(name, errno, e);
+        for (i = 0; (int)i < done; i++)
+            msrs[at++].value = k->entries[i].data;
+        free(k);
+        if (done < 0)
+            return -1;
+        if (i != asked)
+            memmove(&msrs[at], &msrs[at + 1], (--*n - at) * sizeof(*msrs));
+    }
+    return 0;
+}
+
+int kvm_keep_msrs(struct machine *m, struct cpu_msr *msrs, unsigned *n, struct err *e)
+{
+    return keep_msrs(m, msrs, n, KVM_GET_MSRS, "KVM_GET_MSRS", e) != 0
+               ? -1
+               : keep_msrs(m, msrs, n, KVM_SET_MSRS, "KVM_SET_MSRS", e);
+}
+
 int kvm_list_msrs(int kvm_fd, struct machine *m, struct cpu_msr **out, unsigned *n, struct err *e)
 {
     struct kvm_msr_list *list = calloc(1, sizeof(*list) + KVM_MSRS_MAX * sizeof(list->indices[0]));
     struct cpu_msr *msrs = calloc(KVM_MSRS_MAX, sizeof(*msrs));
-    struct err refused;
-    unsigned i, kept = 0;
+    unsigned i;
     int result = -1;
 
     if (list == NULL || msrs == NULL) {
@@ -226,15 +258,12 @@ int kvm_list_msrs(int kvm_fd, struct machine *m, struct cpu_msr **out, unsigned 
     list->nmsrs = KVM_MSRS_MAX;
     if (call(kvm_fd, KVM_GET_MSR_INDEX_LIST, list, "KVM_GET_MSR_INDEX_LIST", e) != 0)
         goto out;
-    /* Some of the list cannot be read, or not written back, on some hosts: such an MSR no guest can change. */
-    for (i = 0; i < list->nmsrs; i++) {
-        struct cpu_msr msr = {.index = list->indices[i]};
-
-        if (machine_get_msrs(m, &msr, 1, &refused) == 0 && machine_set_msrs(m, &msr, 1, &refused) == 0)
-            msrs[kept++] = msr;
-    }
+    for (i = 0; i < list->nmsrs; i++)
+        msrs[i].index = list->indices[i];
+    if (kvm_keep_msrs(m, msrs, &i, e) != 0)
+        goto out;
     *out = msrs;
-    *n = kept;
+    *n = i;
     msrs = NULL;
     result = 0;
 out:

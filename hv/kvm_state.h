@@ -28,16 +28,12 @@ struct kvm_part {
     int (*set)(struct machine *m, const void *in, struct err *e);
 };
 
-#define KVM_PART_RUN 10 /* id; without a local APIC a vCPU has one */
+#define KVM_PART_XCR0 1  /* id; without XSAVE in CPUID a guest cannot change it */
+#define KVM_PART_RUN  10 /* without a local APIC a vCPU has one */
 
 /* All parts, in the order in which they have to be set; a NULL name ends the list. */
 extern const struct kvm_part kvm_parts[];
 
-/*
- * The MSRs of this KVM that can be read and written back, with the values they
- * have now. *out is the caller's to free; *n at most KVM_MSRS_MAX.
- */
-#define KVM_MSRS_MAX 512
 
 /* Whether the vCPU is asleep in HLT, in a machine with irqchip, where KVM does not tell. */
 bool machine_sleeps(struct machine *m);
@@ -45,6 +41,17 @@ bool machine_sleeps(struct machine *m);
 /* Whether the bytes of a part that came from a file could leave the vCPU in a state that no guest gets it into. */
 bool kvm_part_is_sane(const struct kvm_part *p, const uint8_t *bytes);
 
+/*
+ * Fill in the values of `*n` MSRs, and drop those that KVM does not read or
+ * does not take back, as some hosts do: such an MSR no guest can change.
+ */
+int kvm_keep_msrs(struct machine *m, struct cpu_msr *msrs, unsigned *n, struct err *e);
+
+/*
+ * The MSRs of this KVM that can be read and written back, with the values they
+ * have now. *out is the caller's to free; *n at most KVM_MSRS_MAX.
+ */
+#define KVM_MSRS_MAX 512
 int kvm_list_msrs(int kvm_fd, struct machine *m, struct cpu_msr **out, unsigned *n, struct err *e);
 
 /* Read the MSRs whose indices are filled in; write them all. STATUS_IMAGE names the first that KVM refuses. */

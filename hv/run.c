@@ -86,7 +86,6 @@ static int look(struct run *r, struct err *e)
         return -1;
     if (console_flush(r->env->console, e) < 0)
         return -1;
-    stop_ticked(r->env->stop);
     watch_sleep(r->env);
     return 1;
 }

@@ -149,7 +149,7 @@ int state_flush(struct machine *m, const struct snapshot *s, struct err *e)
     if ((other.cr0 & CR0_PG) == 0)
         return 0;
     other.cr3 ^= PAGE_LEN;
-    return machine_put_sregs(m, &other, e);
+    return machine_apply_sregs(m, &other, e);
 }
 
 /* Values that were taken once need no look at whether they were. */
@@ -250,32 +250,31 @@ static bool is_one_of(const struct cpu_msr *msrs, unsigned n, uint32_t index)
     return false;
 }
 
-static bool may_change(const struct guest_kind *kind, uint32_t index)
+static bool is_filtered(const struct machine *m, const struct guest_kind *kind)
 {
-    unsigned i;
-
-    for (i = 0; i < GUEST_MSRS_N && kind->filter_msrs; i++)
-        if (guest_msrs[i] == index)
-            return true;
-    return !kind->filter_msrs;
+    /* The APIC's base is among those that the table does not know. */
+    return kind->filter_msrs || m->hidden_apic;
 }
 
-int state_fit_baseline(struct state_baseline *b, const struct snapshot *s, bool irqchip, struct err *e)
+int state_fit_baseline(struct state_baseline *b, struct machine *m, const struct snapshot *s, bool irqchip,
+                       struct err *e)
 {
     struct cpu_msr *msrs = calloc(b->msrs_n + SNAPSHOT_MSRS_MAX, sizeof(*msrs));
+    bool apic = irqchip || m->hidden_apic;
     unsigned i, n = s->msrs_n;
 
     if (msrs == NULL)
         return err_memory(e, "MSRs");
     memcpy(msrs, s->msrs, n * sizeof(*msrs));
     for (i = 0; i < b->msrs_n; i++)
-        if (may_change(s->kind, b->msrs[i].index) && !is_one_of(s->msrs, s->msrs_n, b->msrs[i].index))
+        if (!is_one_of(s->msrs, s->msrs_n, b->msrs[i].index))
             msrs[n++] = b->msrs[i];
     free(b->msrs);
     b->msrs = msrs;
     b->msrs_n = n;
     for (i = 0; kvm_parts[i].name != NULL; i++) {
-        if (kvm_parts[i].id != KVM_PART_RUN || irqchip)
+        if (!(kvm_parts[i].id == KVM_PART_RUN && !apic) &&
+            !(kvm_parts[i].id == KVM_PART_XCR0 && !machine_takes_xsave(m)))
             continue;
         free(b->parts[i]);
         b->parts[i] = NULL;
@@ -400,14 +399,30 @@ int state_restore(struct machine *m, const struct snapshot *s, const struct stat
     return 0;
 }
 
-int state_take_baseline(struct state_baseline *out, int kvm_fd, struct machine *m, enum part_of has,
-                        struct err *e)
+/* Those of the table that do not go with the system registers. */
+static int list_guest_msrs(struct machine *m, struct cpu_msr **out, unsigned *n, struct err *e)
+{
+    struct cpu_msr *msrs = calloc(GUEST_MSRS_N, sizeof(*msrs));
+    unsigned i;
+
+    if (msrs == NULL)
+        return err_memory(e, "MSRs");
+    *out = msrs;
+    for (*n = i = 0; i < GUEST_MSRS_N; i++)
+        if (guest_msr_is_captured(guest_msrs[i]))
+            msrs[(*n)++].index = guest_msrs[i];
+    return kvm_keep_msrs(m, msrs, n, e);
+}
+
+int state_take_baseline(struct state_baseline *out, int kvm_fd, struct machine *m,
+                        const struct guest_kind *kind, enum part_of has, struct err *e)
 {
     struct state_baseline b = {.msrs_n = 0};
     unsigned i;
 
-    if (kvm_list_msrs(kvm_fd, m, &b.msrs, &b.msrs_n, e) != 0)
-        return -1;
+    if ((kind != NULL && is_filtered(m, kind) ? list_guest_msrs(m, &b.msrs, &b.msrs_n, e)
+                                              : kvm_list_msrs(kvm_fd, m, &b.msrs, &b.msrs_n, e)) != 0)
+        goto fail;
     for (i = 0; kvm_parts[i].name != NULL; i++) {
         if (kvm_parts[i].part_of > has)
             continue;
@@ -438,8 +453,7 @@ void state_free_baseline(struct state_baseline *b)
 
 int state_filter_msrs(struct machine *m, const struct guest_kind *kind, struct err *e)
 {
-    /* The APIC's base is among those that the table does not know. */
-    if (!kind->filter_msrs && !m->hidden_apic)
+    if (!is_filtered(m, kind))
         return 0;
     return machine_filter_msrs(m, guest_msrs, GUEST_MSRS_N, e);
 }

@@ -26,17 +26,20 @@ struct state_baseline {
 /*
  * Take the state of a machine that has not run yet. Needed for a machine that
  * is to be restored after its guest ran; `has` is the last thing of enum part_of
- * that the machine has. The caller frees it.
+ * that the machine has, and `kind` its guest's if it is of the ABI: it tells which MSRs are filtered. The
+ * caller frees it.
  */
-int state_take_baseline(struct state_baseline *b, int kvm_fd, struct machine *m, enum part_of has,
-                        struct err *e);
+int state_take_baseline(struct state_baseline *b, int kvm_fd, struct machine *m,
+                        const struct guest_kind *kind, enum part_of has, struct err *e);
 void state_free_baseline(struct state_baseline *b);
 
 /*
  * Make it what a guest of `s` is reset to: with the MSRs of its snapshot, and
- * without what its kind is kept from changing (state_filter_msrs), or has one of only.
+ * without what it cannot change (no XSAVE in CPUID), or has one of only.
+ * Before the first run.
  */
-int state_fit_baseline(struct state_baseline *b, const struct snapshot *s, bool irqchip, struct err *e);
+int state_fit_baseline(struct state_baseline *b, struct machine *m, const struct snapshot *s, bool irqchip,
+                       struct err *e);
 
 /* Let the guest change only the MSRs that the table knows, where its kind is filtered. Before the first run. */
 int state_filter_msrs(struct machine *m, const struct guest_kind *kind, struct err *e);

@@ -23,9 +23,10 @@ static void on_signal(int sig, siginfo_t *info, void *context)
     struct stop *s = current;
     int saved = errno;
 
-    (void)info;
     (void)context;
     if (s != NULL) {
+        if (sig == SIGALRM && info->si_timerid == s->tick_timer)
+            s->tick_armed = 0;
         if (sig == SIGUSR1) {
             s->asked = 1;
         } else if (sig != SIGALRM) {
@@ -153,16 +154,11 @@ void stop_tick(struct stop *s)
 {
     if (s->tick_armed || s->caught != 0)
         return;
-    s->tick_armed = true;
+    s->tick_armed = 1;
     ktimer_set(s->tick_timer, TICK_NS, 0);
     /* A signal that came since the check above wanted more than this one kick. */
     if (s->caught != 0)
         ktimer_set(s->tick_timer, REPEAT_NS, REPEAT_NS);
-}
-
-void stop_ticked(struct stop *s)
-{
-    s->tick_armed = false;
 }
 
 void stop_set_timer(struct stop *s, uint64_t period_ns)

@@ -30,7 +30,7 @@ struct stop {
     volatile sig_atomic_t caught;             /* a terminating signal, or 0 */
     volatile sig_atomic_t asked;              /* SIGUSR1 came */
     bool takes_asking;
-    bool tick_armed;
+    volatile sig_atomic_t tick_armed;
     struct sigaction old[STOP_SIGNALS_N];
 };
 
@@ -58,9 +58,8 @@ void stop_disarm(struct stop *s);
 /* Why the guest has to stop now, if it has. */
 enum stop_cause stop_why(const struct stop *s);
 
-/* Ask for one kick within 20 ms; cheap when one is on its way. stop_ticked: it came, or was made needless. */
+/* Ask for one kick within 20 ms; cheap when one is on its way, which comes also if nobody needs it any more. */
 void stop_tick(struct stop *s);
-void stop_ticked(struct stop *s);
 
 /* The guest's timer: start it with a period, or stop it with 0. A running one is replaced. */
 void stop_set_timer(struct stop *s, uint64_t period_ns);

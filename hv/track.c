@@ -38,7 +38,7 @@ static void see(void *ctx, uint32_t slot, uint64_t page)
             touched_add(&t->area[i].touched, at - t->area[i].at.v, PAGE_LEN);
 }
 
-void track_open(struct track *t, struct machine *m, struct slots *slots)
+void track_open(struct track *t, struct machine *m, const struct slots *slots)
 {
     *t = (struct track){.machine = m, .slots = slots, .period = WATCH_AGAIN_AFTER};
     m->dirty.see = see;
@@ -126,24 +126,24 @@ void track_renewed(struct track *t)
     unsigned i;
 
     for (i = 0; i < SLOTS_MAX; i++)
-        if (t->slots->slot[i].len != 0 && t->slots->slot[i].at.v == t->area[0].at.v)
-            t->machine->dirty.hot_slot = i;
-    for (i = 0; i < SLOTS_MAX; i++)
         if (t->logs[i].len != 0)
             memset(t->logs[i].base, 0, t->logs[i].len);
 }
 
-/* With its slot, all that KVM knows of a stretch goes, and so all of it is watched as if it were new. */
+/* Memory is as it should be, and the guest does not run: nothing is lost before all pages are watched again. */
 static int watch_again(struct track *t, struct err *e)
 {
-    unsigned i;
+    uint32_t i;
 
-    for (i = 0; i < t->areas_n; i++) {
-        struct track_area *a = &t->area[i];
+    for (i = 0; i < t->areas_n; i++)
+        touched_clear(&t->area[i].touched);
+    if (t->machine->dirty.by == DIRTY_BY_RING)
+        return dirty_protect_ring(t->machine, e);
+    for (i = 0; i < SLOTS_MAX; i++) {
+        uint64_t *now = (uint64_t *)(void *)t->logs[i].base;
 
-        touched_clear(&a->touched);
-        if (slots_unmap(t->slots, a->at, a->mem.len, e) != 0 ||
-            slots_map(t->slots, a->at, a->mem.len, a->mem.base, false, e) != 0)
+        /* What the last look saw. */
+        if (now != NULL && dirty_protect_log(t->machine, i, t->slots->slot[i].len / PAGE_LEN, now, e) != 0)
             return -1;
     }
     track_renewed(t);
@@ -159,6 +159,7 @@ int track_reset(struct track *t, struct err *e)
 
         for (j = 0; j < a->touched.n; j++) {
             uint64_t off = a->touched.list[j] * PAGE_LEN;
+
             put_back(a->mem.base + off, a->source(a->ctx, off));
         }
     }

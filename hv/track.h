@@ -28,7 +28,7 @@ struct track_area {
 
 struct track {
     struct machine *machine; /* NULL: not open */
-    struct slots *slots;
+    const struct slots *slots;
     struct track_area area[TRACK_AREAS_MAX];
     unsigned areas_n;
     struct region
@@ -41,18 +41,17 @@ struct track {
  * (m->dirty.by is not DIRTY_NOT). Machine and slots outlive it. It must not be
  * moved, nor may the machine, while the machine can run.
  */
-void track_open(struct track *t, struct machine *m, struct slots *slots);
+void track_open(struct track *t, struct machine *m, const struct slots *slots);
 void track_close(struct track *t);
 
 /*
  * One more stretch of memory: `mem` as the guest's from `at` on, in one slot or
- * more. From its first byte's being mapped on it is watched. The first stretch
- * is one whose first page is written in every run.
+ * more. From its first byte's being mapped on it is watched.
  */
 int track_add(struct track *t, struct gpa at, const struct region *mem,
               const uint8_t *(*source)(const void *ctx, uint64_t off), const void *ctx, struct err *e);
 
-/* Learn what the guest wrote. Before slots are removed: KVM's notes go with them; track_renewed when they are there again. */
+/* Learn what the guest wrote. Before slots are removed: KVM's notes go with them; track_renewed afterwards. */
 int track_look(struct track *t, struct err *e);
 void track_renewed(struct track *t);
 

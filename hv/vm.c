@@ -151,17 +151,13 @@ static int map_memory(struct vm *vm, struct err *e)
         return err_memory(e, "view of the guest");
     if (vm->machine.dirty.by != DIRTY_NOT)
         track_open(&vm->track, &vm->machine, &vm->slots);
-    /* Scratch first: on its first page is the stack that every call is read from. */
-    if (map_stretch(vm, scratch, &vm->scratch, true, scratch_source, e) != 0 ||
-        map_stretch(vm, base, has_copy(vm) ? &vm->copy : &vm->snap->memory, has_copy(vm), memory_source, e) !=
-            0)
+    if (map_stretch(vm, base, has_copy(vm) ? &vm->copy : &vm->snap->memory, has_copy(vm), memory_source, e) !=
+            0 ||
+        map_stretch(vm, scratch, &vm->scratch, true, scratch_source, e) != 0)
         return -1;
-    if (vm->extra.len != 0 && map_stretch(vm, layout_gpa(l, AREA_SNAPSHOT, l->snapshot_len), &vm->extra, true,
-                                          extra_source, e) != 0)
-        return -1;
-    if (vm->track.machine != NULL)
-        track_renewed(&vm->track);
-    return 0;
+    return vm->extra.len == 0 ? 0
+                              : map_stretch(vm, layout_gpa(l, AREA_SNAPSHOT, l->snapshot_len), &vm->extra,
+                                            true, extra_source, e);
 }
 
 /* How much memory the guest can write to. */
@@ -230,9 +226,9 @@ int vm_open(struct vm *out, int kvm_fd, const struct snapshot *snap, const struc
     };
     result = make_machine(vm, opt, e);
     if (result == 0 && vm->warm &&
-        (state_take_baseline(&vm->baseline, kvm_fd, &vm->machine, vm->irqchip ? PART_OF_IRQCHIP : PART_OF_ALL,
-                             e) != 0 ||
-         state_fit_baseline(&vm->baseline, snap, vm->irqchip || vm->machine.hidden_apic, e) != 0))
+        (state_take_baseline(&vm->baseline, kvm_fd, &vm->machine, snap->kind,
+                             vm->irqchip ? PART_OF_IRQCHIP : PART_OF_ALL, e) != 0 ||
+         state_fit_baseline(&vm->baseline, &vm->machine, snap, vm->irqchip, e) != 0))
         result = -1;
     if (result != 0)
         vm_close(vm);
@@ -351,34 +347,19 @@ static int remap_scratch(struct vm *vm, struct err *e)
 {
     struct gpa at = layout_gpa(&vm->snap->plan, AREA_SCRATCH, 0);
 
-    if (slots_unmap(&vm->slots, at, vm->scratch.len, e) != 0 ||
-        slots_map(&vm->slots, at, vm->scratch.len, vm->scratch.base, false, e) != 0)
+    if (slots_unmap(&vm->slots, at, vm->scratch.len, e) != 0)
         return -1;
     if (vm->filled)
         track_renewed(&vm->track);
-    return 0;
+    return slots_map(&vm->slots, at, vm->scratch.len, vm->scratch.base, false, e);
 }
 
-/*
- * End what the last run was amid, and learn what it wrote. Translations are
- * dropped with room made in the ring: to change CR3, the other way, has KVM
- * drop its own tables as well, so that every page faults again.
- */
-static int end_run(struct vm *vm, struct err *e)
+/* Learn what was written, and drop translations. */
+static int flush(struct vm *vm, struct err *e)
 {
-    struct machine *m = &vm->machine;
-    bool ring = vm->filled && is_paged(vm) && !vm->shadows && m->dirty.by == DIRTY_BY_RING;
-    int flushed = 0;
-
-    if ((!ring && state_flush(m, vm->snap, e) != 0) || machine_finish(m, e) != 0)
+    if (vm->filled && track_look(&vm->track, e) != 0)
         return -1;
-    if (ring)
-        flushed = dirty_give_back(m, e);
-    else if (vm->filled && track_look(&vm->track, e) != 0)
-        return -1;
-    if (ring && flushed == 0 && (state_flush(m, vm->snap, e) != 0 || machine_settle(m, e) != 0))
-        return -1;
-    return flushed < 0 || (vm->shadows && is_paged(vm) && remap_scratch(vm, e) != 0) ? -1 : 0;
+    return vm->shadows && is_paged(vm) ? remap_scratch(vm, e) : state_flush(&vm->machine, vm->snap, e);
 }
 
 int vm_restore(struct vm *vm, struct err *e)
@@ -387,7 +368,7 @@ int vm_restore(struct vm *vm, struct err *e)
 
     assert(vm->warm || !vm->ran);
     vm->usable = vm->ready = false;
-    if (vm->ran && end_run(vm, e) != 0)
+    if (vm->ran && (machine_finish(&vm->machine, e) != 0 || flush(vm, e) != 0))
         return -1;
     if (restore_memory(vm, e) != 0 || state_restore(&vm->machine, s, vm->ran ? &vm->baseline : NULL, e) != 0)
         return -1;

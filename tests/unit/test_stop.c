@@ -365,7 +365,6 @@ static void test_ticks(void)
     CHECK(!kicked());
 
     tap_case("the tick is set to come within 20 ms");
-    stop_ticked(&stop);
     stop_tick(&stop);
     {
         struct itimerspec t;
@@ -376,20 +375,25 @@ static void test_ticks(void)
     }
 
     tap_case("asking again while a tick is on its way costs nothing and does not put it off");
-    stop_ticked(&stop);
-    stop_tick(&stop);
     settings = settings_n;
     stop_tick(&stop);
     stop_tick(&stop);
     CHECK_EQ(settings_n, settings);
     CHECK(wait_for_kick());
-    stop_ticked(&stop);
     stop_tick(&stop);
     CHECK_EQ(settings_n, settings + 1);
     CHECK(wait_for_kick());
 
+    tap_case("a tick that came while no machine was watched is asked for anew");
+    stop_tick(&stop);
+    stop_watch(&stop, NULL);
+    sleep_ms(60);
+    stop_watch(&stop, &machine);
+    CHECK(!kicked());
+    stop_tick(&stop);
+    CHECK(wait_for_kick());
+
     tap_case("a tick after a signal does not end the signal's kicks");
-    stop_ticked(&stop);
     raise(SIGTERM);
     stop_tick(&stop);
     machine_unkick(&machine);

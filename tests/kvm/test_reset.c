@@ -360,6 +360,35 @@ static void half_done(int kvm_fd, const struct kvm_case *kc)
     snapshot_free(&snap);
 }
 
+/* KVM steps over an OUT when it runs on at the same address: there the next run starts, with another instruction. */
+static void ended_at_entry(int kvm_fd, const struct kvm_case *kc)
+{
+    static const uint8_t out_halt[] = {0xe6, PORT_HALT};
+    static uint8_t wanted[RAW_LEN_MAX], now[RAW_LEN_MAX];
+    struct snapshot snap;
+    struct calling c;
+    unsigned round;
+
+    if (!tracked_open(&c, kvm_fd, kc, capture_dirty, &snap))
+        return;
+    for (round = 0; round < 3 && captured_restore(&c); round++) {
+        guest_check(vm_enter_call(&c.vm, &c.e), &c.e);
+        if (!CHECK(raw_read_part(&c.vm.machine, RAW_REGS, now)))
+            break;
+        if (round == 0)
+            memcpy(wanted, now, sizeof(wanted));
+        raw_compare_part(RAW_REGS, now, wanted);
+        if (!CHECK(gmem_write(c.vm.mem, gpa_make(c.vm.dispatch), out_halt, sizeof(out_halt))))
+            break;
+        CHECK_EQ(calling_call0(&c, "count"), STATUS_FAULTED);
+    }
+    CHECK_EQ(round, 3);
+    if (captured_restore(&c))
+        CHECK_EQ(calling_call0(&c, "count"), STATUS_OK);
+    calling_close(&c);
+    snapshot_free(&snap);
+}
+
 /* CR8 is what it was when the guest was captured, in a new VM and in one whose guest changed it. */
 static void cr8_comes_back(int kvm_fd, const struct kvm_case *kc)
 {
@@ -521,6 +550,8 @@ static const struct kvm_case cases[] = {
     {"i686, copied by the host, restored by copying all: whatever a run changed, the next finds the captured "
      "state",
      .run = is_reset, .paging32 = true, .kind = "i686", .n = TRACK(TRACK_COPY) | COW_HOST},
+    {"i686-identity: a run that ended by an OUT at the entry takes nothing from the next",
+     .run = ended_at_entry, .kind = "i686-identity"},
     {"i686-identity: MSRs that nothing puts back are no guest's", .run = no_hyperv, .kind = "i686-identity"},
     {"i686: MSRs that nothing puts back are no guest's", .run = no_hyperv, .paging32 = true, .kind = "i686"},
     {"amd64: a run that ended amid an instruction leaves nothing to the next", .run = half_done,

@@ -174,19 +174,23 @@ static int give_plain_features(struct machine *m, const struct machine_options *
         {CPUID_ADDR_SIZES, 48u << 8, 0, 0, 0},
     };
     enum { LEAVES_N = sizeof(leaf) / sizeof(leaf[0]) };
-    uint32_t space[(sizeof(struct kvm_cpuid2) + LEAVES_N * sizeof(struct kvm_cpuid_entry2)) / 4] = {LEAVES_N};
+    /* Kept: in a virtual machine to ask the CPU is slow as well. */
+    static uint32_t space[(sizeof(struct kvm_cpuid2) + LEAVES_N * sizeof(struct kvm_cpuid_entry2)) / 4];
     struct kvm_cpuid2 *t = (struct kvm_cpuid2 *)space;
     struct kvm_cpuid_entry2 *to = t->entries;
     uint32_t i, ignored;
 
-    for (i = 0; i < LEAVES_N; i++) {
+    for (i = 0; i < LEAVES_N && t->nent == 0; i++) {
         to[i].function = leaf[i].function;
         memcpy(&to[i].eax, &leaf[i].eax, 4 * sizeof(uint32_t));
     }
-    __cpuid(0, ignored, to[0].ebx, to[0].ecx, to[0].edx);
-    __cpuid(CPUID_FEATURES, to[1].eax, ignored, ignored, ignored);
-    to[2].flags = KVM_CPUID_FLAG_SIGNIFCANT_INDEX;
-    to[5].eax |= opt->phys_bits;
+    if (t->nent == 0) {
+        __cpuid(0, ignored, to[0].ebx, to[0].ecx, to[0].edx);
+        __cpuid(CPUID_FEATURES, to[1].eax, ignored, ignored, ignored);
+        to[2].flags = KVM_CPUID_FLAG_SIGNIFCANT_INDEX;
+        t->nent = LEAVES_N;
+    }
+    to[5].eax = leaf[5].eax | opt->phys_bits;
     return set_cpuid(m, t, e);
 }
 
@@ -217,9 +221,9 @@ int kvm_module_has(const char *parameter)
 
 /*
  * Where the CPU helps with local APICs, KVM has a page at APIC_ACCESS_PAGE that
- * a guest would find as memory. Where the modules do not tell, machine_add_cpu finds out.
+ * a guest would find as memory. The modules are asked once. Where they do not tell, machine_add_cpu finds out.
  */
-static bool shows_apic;
+static enum { APIC_UNKNOWN, APIC_HIDES, APIC_SHOWS } apic;
 
 static bool hide_apic(struct machine *m)
 {
@@ -227,9 +231,12 @@ static bool hide_apic(struct machine *m)
     struct kvm_enable_cap quirk = {.cap = KVM_CAP_DISABLE_QUIRKS, .args = {KVM_X86_QUIRK_LAPIC_MMIO_HOLE}};
     struct kvm_enable_cap split = {.cap = KVM_CAP_SPLIT_IRQCHIP};
 
-    shows_apic = shows_apic || kvm_module_has("/sys/module/kvm_intel/parameters/flexpriority") > 0 ||
-                 kvm_module_has("/sys/module/kvm_amd/parameters/avic") > 0;
-    return !shows_apic && ioctl(m->vm_fd, KVM_CHECK_EXTENSION, KVM_CAP_X86_MSR_FILTER) > 0 &&
+    if (apic == APIC_UNKNOWN)
+        apic = kvm_module_has("/sys/module/kvm_intel/parameters/flexpriority") > 0 ||
+                       kvm_module_has("/sys/module/kvm_amd/parameters/avic") > 0
+                   ? APIC_SHOWS
+                   : APIC_HIDES;
+    return apic != APIC_SHOWS && ioctl(m->vm_fd, KVM_CHECK_EXTENSION, KVM_CAP_X86_MSR_FILTER) > 0 &&
            ioctl(m->vm_fd, KVM_ENABLE_CAP, &quirk) == 0 && ioctl(m->vm_fd, KVM_ENABLE_CAP, &split) == 0;
 }
 
@@ -298,7 +305,7 @@ int machine_add_cpu(struct machine *m, int kvm_fd, const struct machine_options 
     if (m->vcpu_fd < 0)
         return kvm_failed("KVM_CREATE_VCPU", errno, e);
     if (m->hidden_apic && finds_apic_page(m)) {
-        shows_apic = true;
+        apic = APIC_SHOWS;
         return MACHINE_SHOWS_APIC;
     }
     if (map_run_page(m, kvm_fd, e) != 0 || dirty_open(m, e) != 0)

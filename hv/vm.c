@@ -303,9 +303,9 @@ static int fill_memory(struct vm *vm, struct err *e)
     const struct layout *l = &s->plan;
     uint64_t off;
 
-    if (region_clear(&vm->scratch, e) != 0)
+    if (vm->used && region_clear(&vm->scratch, e) != 0)
         return -1;
-    if (vm->copy_of_file && region_clear(&vm->copy, e) != 0)
+    if (vm->used && vm->copy_of_file && region_clear(&vm->copy, e) != 0)
         return -1;
     if (has_copy(vm) && !vm->copy_of_file)
         memcpy(vm->copy.base, s->memory.base, s->memory.len);
@@ -315,6 +315,7 @@ static int fill_memory(struct vm *vm, struct err *e)
         memcpy(vm->scratch.base + l->pt_off, tables_of(vm)->base, s->tables.len);
     if (s->placed.len != 0)
         memcpy(vm->scratch.base + l->pt_off + l->pt_len, s->placed.base, s->placed.len);
+    vm->used = true;
     vm->filled = vm->track.machine != NULL;
     return 0;
 }

@@ -32,6 +32,7 @@ struct vm {
     struct gmem
         *mem; /* view of all of the guest's memory; notes what the host writes where that is tracked */
     struct track track; /* of a warm machine whose KVM tells of writes */
+    bool used;          /* memory is not as it was mapped */
     bool filled;        /* memory has been in the snapshot's state once: what differs was written since */
     bool irqchip;
     bool warm;                      /* may be restored after its guest ran */

@@ -51,7 +51,11 @@ static uint8_t *memory(void *ctx, uint64_t gpa, uint64_t len)
 {
     struct bare *b = (struct bare *)ctx;
 
-    return num_fits(gpa, len, b->ram.len) ? b->ram.base + gpa : NULL;
+    if (!num_fits(gpa, len, b->ram.len))
+        return NULL;
+    if (b->track.machine != NULL)
+        touched_add(&b->track.area[0].touched, gpa, len);
+    return b->ram.base + gpa;
 }
 
 static void reset_devices(struct bare *b)
@@ -72,12 +76,37 @@ static void reset_devices(struct bare *b)
 
 /* --- the machine ---------------------------------------------------------------------------------- */
 
+static const uint8_t *first_page(const void *ctx, uint64_t off)
+{
+    return ((const struct bare *)ctx)->first.base + off;
+}
+
+/* Where KVM tells of writes, a restore copies the pages that were written. */
+static int track(struct bare *b, struct err *e)
+{
+    const struct pristine *ram = &b->state->ram;
+
+    if (b->machine.dirty.by == DIRTY_NOT)
+        return 0;
+    track_open(&b->track, &b->machine, &b->slots);
+    if (region_map_file(&b->first, ram->fd, ram->off, ram->len, e) != 0)
+        return -1;
+    return track_add(&b->track, gpa_make(0), &b->ram, first_page, b, e);
+}
+
 int bare_open(struct bare *b, int kvm_fd, const struct bare_state *s, const struct bare_env *env, bool warm,
               struct err *e)
 {
     bool irqchip = s->start.irqchip;
     const struct machine_options mo = {
-        .phys_bits = PHYS_BITS, .irqchip = irqchip, .pit = irqchip, .real_mode = true};
+        .phys_bits = PHYS_BITS,
+        .irqchip = irqchip,
+        .pit = irqchip,
+        .real_mode = true,
+        /* Shadows of page tables go with the slots, and so does all that KVM could tell. */
+        .dirty = warm && !kvm_shadows_tables(kvm_fd) ? DIRTY_BY_RING : DIRTY_NOT,
+        .pages_n = s->ram.len / PAGE_LEN,
+    };
 
     *b = (struct bare){.state = s, .env = *env, .machine = MACHINE_CLOSED, .kvm_fd = kvm_fd, .warm = warm};
     if (machine_open(&b->machine, kvm_fd, &mo, e) != 0)
@@ -89,10 +118,10 @@ int bare_open(struct bare *b, int kvm_fd, const struct bare_state *s, const stru
     }
     if (s->saved != NULL)
         snapfile_guard_copy(&b->ram);
-    if (slots_map(&b->slots, gpa_make(0), b->ram.len, b->ram.base, false, e) != 0 ||
+    if (track(b, e) != 0 || slots_map(&b->slots, gpa_make(0), b->ram.len, b->ram.base, false, e) != 0 ||
         machine_add_cpu(&b->machine, kvm_fd, &mo, e) != 0 ||
-        (warm && state_take_baseline(&b->baseline, kvm_fd, &b->machine, NULL, irqchip ? PART_OF_PIT : PART_OF_ALL,
-                                     e) != 0)) {
+        (warm && state_take_baseline(&b->baseline, kvm_fd, &b->machine, NULL,
+                                     irqchip ? PART_OF_PIT : PART_OF_ALL, e) != 0)) {
         bare_close(b);
         return -1;
     }
@@ -104,19 +133,23 @@ void bare_close(struct bare *b)
     /* The machine goes first: while it lives, KVM may write to the memory behind its slots. */
     machine_close(&b->machine);
     state_free_baseline(&b->baseline);
+    track_close(&b->track);
+    region_unmap(&b->first);
     region_unmap(&b->ram);
     snapfile_guard_copy(&b->ram);
     b->usable = false;
 }
 
 /*
- * Drop what the guest wrote, and with the slots all that KVM derived from it:
+ * Put back what the guest wrote, or drop it, and with the slots all that KVM derived from it:
  * a KVM that shadows page tables does not see that their bytes have changed.
  */
 static int renew_memory(struct bare *b, struct err *e)
 {
     const struct gpa start = gpa_make(0);
 
+    if (b->track.machine != NULL)
+        return track_look(&b->track, e) != 0 ? -1 : track_reset(&b->track, e);
     if (slots_unmap(&b->slots, start, b->ram.len, e) != 0 || region_clear(&b->ram, e) != 0)
         return -1;
     return slots_map(&b->slots, start, b->ram.len, b->ram.base, false, e);

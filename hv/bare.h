@@ -21,6 +21,7 @@
 #include "hv/slots.h"
 #include "hv/state.h"
 #include "hv/stop.h"
+#include "hv/track.h"
 #include "mem/error.h"
 #include "mem/pristine.h"
 
@@ -49,6 +50,8 @@ struct bare {
     struct machine machine;
     struct slots slots;
     struct region ram;
+    struct region first; /* what RAM is reset to, and which pages are */
+    struct track track;
     struct bus bus;
     struct state_baseline baseline; /* of a warm machine */
     int kvm_fd;                     /* the caller's, open as long as this */

@@ -196,7 +196,8 @@ int machine_finish(struct machine *m, struct err *e)
 
 int machine_leave_out(struct machine *m, uint64_t rip, struct err *e)
 {
-    bool elsewhere = m->out_base == 0 && m->run->s.regs.sregs.cs.base == 0 && (uint32_t)rip != (uint32_t)m->out_rip;
+    bool elsewhere =
+        m->out_base == 0 && m->run->s.regs.sregs.cs.base == 0 && (uint32_t)rip != (uint32_t)m->out_rip;
 
     return !m->after_out || elsewhere ? 0 : finish(m, e);
 }

@@ -26,9 +26,9 @@ struct machine {
     uint32_t slots_max; /* memory slots this KVM offers */
     bool hidden_apic;   /* as asked for, and this KVM can do it */
     uint32_t sync;      /* registers that KVM takes from the run page, KVM_SYNC_X86_... */
-    bool after_out;     /* the last run ended with an OUT, of which KVM has at most to step over it; RIP and */
+    bool after_out; /* the last run ended with an OUT, of which KVM has at most to step over it; RIP and */
     uint64_t out_rip, out_base; /* CS base then */
-    struct dirty dirty; /* tells of writes to every slot that is not read-only */
+    struct dirty dirty;         /* tells of writes to every slot that is not read-only */
 };
 
 struct machine_options {

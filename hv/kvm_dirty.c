@@ -110,9 +110,15 @@ int dirty_protect_ring(struct machine *m, struct err *e)
 
 int dirty_relieve(struct machine *m, struct err *e)
 {
-    if (m->run->exit_reason != KVM_EXIT_DIRTY_RING_FULL)
+    const struct dirty *d = &m->dirty;
+    bool full = m->run->exit_reason == KVM_EXIT_DIRTY_RING_FULL;
+
+    /* What KVM emulates it may put there many times over, more than it keeps room for: see that there is some. */
+    if (d->ring == NULL ||
+        (!full && (d->ring[(d->next - d->taken + d->entries_n / 2) & (d->entries_n - 1)].flags &
+                   KVM_DIRTY_GFN_F_DIRTY) == 0))
         return 0;
-    return dirty_protect_ring(m, e) == 0 ? 1 : -1;
+    return dirty_protect_ring(m, e) != 0 ? -1 : full;
 }
 
 int dirty_read_log(struct machine *m, uint32_t slot, uint64_t *bits, struct err *e)

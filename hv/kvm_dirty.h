@@ -60,8 +60,8 @@ void dirty_close(struct machine *m);
 int dirty_take(struct machine *m, struct err *e);
 
 /*
- * After KVM_RUN returned 0: 1 if that was for a full ring, which has room
- * again now. Every page that was told of may be told of again.
+ * After KVM_RUN returned 0, make room in a ring that is half full: 1 if KVM_RUN
+ * returned for a full one. Every page that was told of may be told of again.
  */
 int dirty_relieve(struct machine *m, struct err *e);
 

@@ -34,7 +34,6 @@ struct kvm_part {
 /* All parts, in the order in which they have to be set; a NULL name ends the list. */
 extern const struct kvm_part kvm_parts[];
 
-
 /* Whether the vCPU is asleep in HLT, in a machine with irqchip, where KVM does not tell. */
 bool machine_sleeps(struct machine *m);
 

@@ -146,8 +146,6 @@ int state_flush(struct machine *m, const struct snapshot *s, struct err *e)
 {
     struct cpu_sregs other = s->sregs;
 
-    if ((other.cr0 & CR0_PG) == 0)
-        return 0;
     other.cr3 ^= PAGE_LEN;
     return machine_apply_sregs(m, &other, e);
 }

@@ -56,9 +56,10 @@ int state_capture(struct machine *m, const struct state_baseline *b, struct snap
 int state_check(const struct bare_machine *m, struct err *e);
 
 /*
- * KVM drops translations when CR3 changes, and after a restore it usually has
- * the value it had before. Before machine_finish, so that it passes through
- * another value there; state_restore afterwards gives it the right one.
+ * Have KVM drop translations: it does when CR3 changes, and after a restore it
+ * usually has the value it had before. So it passes through another one here;
+ * state_restore afterwards gives it the right one. Also for guests that start
+ * with paging off: they may have had it on meanwhile.
  */
 int state_flush(struct machine *m, const struct snapshot *s, struct err *e);
 

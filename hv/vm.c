@@ -360,7 +360,7 @@ static int flush(struct vm *vm, struct err *e)
 {
     if (vm->filled && track_look(&vm->track, e) != 0)
         return -1;
-    return vm->shadows && is_paged(vm) ? remap_scratch(vm, e) : state_flush(&vm->machine, vm->snap, e);
+    return vm->shadows ? remap_scratch(vm, e) : state_flush(&vm->machine, vm->snap, e);
 }
 
 int vm_restore(struct vm *vm, struct err *e)

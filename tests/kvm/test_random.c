@@ -127,9 +127,17 @@ static void write_idt(uint8_t *ram, uint64_t *seed)
     gdt_write32(ram + IDT - 64);
 }
 
+/* Memory that is written past the devices: a restore has to know. */
+static uint8_t *ram_rw(struct bare *b, uint64_t at, uint64_t len)
+{
+    if (b->track.machine != NULL)
+        touched_add(&b->track.area[0].touched, at, len);
+    return b->ram.base + at;
+}
+
 static bool set_random(struct bare *b, bool real_mode, uint64_t *seed)
 {
-    uint8_t *code = b->ram.base + (real_mode ? BARE_REAL : BARE_CODE);
+    uint8_t *code = ram_rw(b, real_mode ? BARE_REAL : BARE_CODE, CODE_LEN);
     struct cpu_sregs s = g.state.start.sregs;
     struct cpu_regs r = g.state.start.regs;
     struct err e;
@@ -143,6 +151,7 @@ static bool set_random(struct bare *b, bool real_mode, uint64_t *seed)
     r.rsi = pick(seed, (uint32_t)BARE_LEN);
     r.rdi = pick(seed, (uint32_t)BARE_LEN);
     if (!real_mode) {
+        ram_rw(b, IDT - PAGE_LEN, 2 * PAGE_LEN);
         write_idt(b->ram.base, seed);
         s.idt = (struct cpu_table){.base = IDT, .limit = 256 * 8 - 1};
         s.gdt = (struct cpu_table){.base = IDT - 64, .limit = GDT32_LEN - 1};

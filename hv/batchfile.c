@@ -62,7 +62,7 @@ static struct batch_test *add_test(struct reader *r, const char *name, struct er
     }
     t = (struct batch_test *)calloc(1, sizeof(*t));
     if (t == NULL) {
-        err_set_errno(e, STATUS_HOST, ENOMEM, "host memory");
+        err_memory(e, name);
         return NULL;
     }
     t->name = name;

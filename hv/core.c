@@ -6,16 +6,12 @@
 #include "hv/core.h"
 
 #include <elf.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "boot/x86.h"
+#include "hv/save.h"
 #include "mem/assert.h"
 #include "mem/bytes.h"
 #include "mem/format.h"
@@ -28,8 +24,6 @@
 
 /* Program headers and notes of an ELF32 core lie below 4 GiB too. */
 #define NARROW_DATA_MAX 0xff000000u
-
-#define TEMP_NAME       ".vmm-core-XXXXXX"
 
 struct segment {
     uint64_t va, len;
@@ -54,9 +48,8 @@ struct core {
     const char *by;  /* how memory was found, for the note */
     const char *cut; /* why it is cut short, NULL if it is not */
 
-    int fd;
-    const char *path; /* for messages */
-    int result;       /* -1: a write failed, as *e tells */
+    struct save *to;
+    int result; /* -1: a write failed, as *e tells */
     struct err *e;
 };
 
@@ -114,25 +107,6 @@ static void put_64(struct fields *f, uint64_t v)
 
 /* --- the file ------------------------------------------------------------------------------------ */
 
-static int write_at(const struct core *c, const uint8_t *bytes, uint64_t len, uint64_t off)
-{
-    while (len != 0) {
-        ssize_t n = pwrite(c->fd, bytes, len, (off_t)off);
-
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0) {
-            int errnum = n < 0 ? errno : ENOSPC;
-
-            return err_set_errno(c->e, STATUS_HOST, errnum, "%s: cannot write the core", c->path);
-        }
-        bytes += n;
-        len -= (uint64_t)n;
-        off += (uint64_t)n;
-    }
-    return 0;
-}
-
 static bool page_is_zero(const uint8_t *page)
 {
     uint64_t sum = 0;
@@ -164,7 +138,7 @@ static int write_memory(const struct core *c, uint64_t pa, uint64_t len, uint64_
             at += PAGE_LEN;
             continue;
         }
-        if (write_at(c, from, n, off + at) != 0)
+        if (save_write(c->to, off + at, from, n, c->e) != 0)
             return -1;
         at += n;
     }
@@ -457,7 +431,7 @@ static int write_program_headers(const struct core *c, uint64_t notes_len)
         put_program_header(&f, c->wide, PT_LOAD, off, &c->segments[i]);
         off += c->segments[i].len;
     }
-    result = write_at(c, f.at, f.len, off);
+    result = save_write(c->to, off, f.at, f.len, c->e);
     free(f.at);
     return result;
 }
@@ -476,14 +450,13 @@ static int write_first_page(const struct core *c, const struct cpu_regs *regs, c
         put_auxv(&notes, c->vm->snap);
     put_vmm_note(&notes, c, sregs);
     *notes_len = notes.len;
-    return write_at(c, page, sizeof(page), 0);
+    return save_write(c->to, 0, page, sizeof(page), c->e);
 }
 
-static int write_all(const struct vm *vm, const struct cpu_regs *regs, const struct cpu_sregs *sregs, int fd,
-                     const char *path, struct err *e)
+static int write_all(const struct vm *vm, const struct cpu_regs *regs, const struct cpu_sregs *sregs,
+                     struct save *to, struct err *e)
 {
-    struct core c = {
-        .vm = vm, .wide = vm->snap->kind->machine == ELF_X86_64, .by = "", .fd = fd, .path = path, .e = e};
+    struct core c = {.vm = vm, .wide = vm->snap->kind->machine == ELF_X86_64, .by = "", .to = to, .e = e};
     uint64_t notes_len = 0;
 
     c.segments = calloc(CORE_SEGMENTS_MAX, sizeof(*c.segments));
@@ -501,58 +474,34 @@ static int write_all(const struct vm *vm, const struct cpu_regs *regs, const str
 
 /* --- where it goes ------------------------------------------------------------------------------- */
 
-static int refuse_path(const char *path, int errnum, struct err *e)
+/* The temporary is of this process alone: several that write to one path are not in each other's way. */
+static int begin(struct save *sv, const char *path, struct err *e)
 {
-    return err_set_errno(e, STATUS_HOST, errnum, "%s: cannot write a core there", path);
-}
-
-/* The folder part of `path` with its last slash, and `name` behind it. */
-static int make_neighbour(const char *path, const char *name, char out[PATH_MAX], struct err *e)
-{
-    const char *slash = strrchr(path, '/');
-    int folder_len = slash != NULL ? (int)(slash + 1 - path) : 0;
-
-    if (strlen(path) >= PATH_MAX || format_text(out, PATH_MAX, "%.*s%s", folder_len, path, name) >= PATH_MAX)
-        return refuse_path(path, ENAMETOOLONG, e);
-    return 0;
+    return save_begin(sv, path, (unsigned)getpid(), e) == 0 ? 0 : err_wrap(e, "core");
 }
 
 int core_check_path(const char *path, struct err *e)
 {
-    char folder[PATH_MAX];
-    struct stat st;
+    struct save sv;
 
-    if (make_neighbour(path, ".", folder, e) != 0)
+    if (begin(&sv, path, e) != 0)
         return -1;
-    if (lstat(path, &st) == 0) {
-        if (!S_ISREG(st.st_mode))
-            return err_set(e, STATUS_HOST, "%s: not a regular file, a core cannot replace it", path);
-    } else if (errno != ENOENT || path[0] == '\0') {
-        return refuse_path(path, errno, e);
-    }
-    if (access(folder, W_OK | X_OK) != 0)
-        return refuse_path(path, errno, e);
+    save_cancel(&sv);
     return 0;
 }
 
 int core_write(const struct vm *vm, const struct cpu_regs *regs, const struct cpu_sregs *sregs,
                const char *path, struct err *e)
 {
-    char temp[PATH_MAX];
-    int fd, result;
+    struct save sv;
 
-    if (core_check_path(path, e) != 0 || make_neighbour(path, TEMP_NAME, temp, e) != 0)
+    if (begin(&sv, path, e) != 0)
         return -1;
-    fd = mkostemp(temp, O_CLOEXEC);
-    if (fd < 0)
-        return err_set_errno(e, STATUS_HOST, errno, "%s: cannot create a file beside it", path);
-    result = write_all(vm, regs, sregs, fd, path, e);
-    /* Some file systems find out only now that they are full. */
-    if (close(fd) != 0 && result == 0)
-        result = refuse_path(path, errno, e);
-    if (result == 0 && rename(temp, path) != 0)
-        result = refuse_path(path, errno, e);
-    if (result != 0)
-        unlink(temp);
-    return result;
+    if (write_all(vm, regs, sregs, &sv, e) == 0) {
+        if (save_end(&sv, 0600, e) == 0)
+            return 0;
+    } else {
+        save_cancel(&sv);
+    }
+    return err_wrap(e, "core");
 }

@@ -6,6 +6,7 @@
 #include "hv/core.h"
 
 #include <elf.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -53,7 +54,7 @@ struct core {
     struct err *e;
 };
 
-/* --- fields one behind the other ----------------------------------------------------------------- */
+/* --- fields one behind the other, little-endian as the host is --------------------------------------- */
 
 struct fields {
     uint8_t *at;
@@ -74,35 +75,23 @@ static void put_bytes(struct fields *f, const void *from, size_t len)
 
 static void put_16(struct fields *f, uint16_t v)
 {
-    uint8_t b[2];
-
-    store_le16(b, v);
-    put_bytes(f, b, sizeof(b));
+    put_bytes(f, &v, sizeof(v));
 }
 
 static void put_32(struct fields *f, uint32_t v)
 {
-    uint8_t b[4];
-
-    store_le32(b, v);
-    put_bytes(f, b, sizeof(b));
+    put_bytes(f, &v, sizeof(v));
 }
 
 /* As long as an address of the file's class. */
 static void put_word(struct fields *f, uint64_t v)
 {
-    uint8_t b[8];
-
-    store_le64(b, v);
-    put_bytes(f, b, f->word);
+    put_bytes(f, &v, f->word);
 }
 
 static void put_64(struct fields *f, uint64_t v)
 {
-    uint8_t b[8];
-
-    store_le64(b, v);
-    put_bytes(f, b, sizeof(b));
+    put_bytes(f, &v, sizeof(v));
 }
 
 /* --- the file ------------------------------------------------------------------------------------ */
@@ -316,26 +305,44 @@ static void put_note_head(struct fields *f, const char *name, uint32_t type, siz
     put_bytes(f, NULL, (4 - name_len % 4) % 4);
 }
 
-/* pr_reg: user_regs_struct of the two machines, <sys/user.h>. -1: not in a system call. */
+struct words {
+    struct cpu_regs r;
+    uint64_t orig, cs, ss, ds, es, fs, gs, fs_base, gs_base;
+};
+
+#define WORD(name) (offsetof(struct words, name) / sizeof(uint64_t))
+
+/* pr_reg: user_regs_struct of the two machines, <sys/user.h>. orig is -1: not in a system call. */
 static void put_registers(struct fields *f, bool wide, const struct cpu_regs *r, const struct cpu_sregs *s)
 {
-    const uint64_t words64[] = {
-        r->r15,         r->r14,         r->r13,         r->r12,     r->rbp,     r->rbx,
-        r->r11,         r->r10,         r->r9,          r->r8,      r->rax,     r->rcx,
-        r->rdx,         r->rsi,         r->rdi,         UINT64_MAX, r->rip,     s->cs.selector,
-        r->rflags,      r->rsp,         s->ss.selector, s->fs.base, s->gs.base, s->ds.selector,
-        s->es.selector, s->fs.selector, s->gs.selector,
+    static const uint8_t order64[] = {
+        WORD(r.r15),   WORD(r.r14),   WORD(r.r13), WORD(r.r12), WORD(r.rbp),    WORD(r.rbx), WORD(r.r11),
+        WORD(r.r10),   WORD(r.r9),    WORD(r.r8),  WORD(r.rax), WORD(r.rcx),    WORD(r.rdx), WORD(r.rsi),
+        WORD(r.rdi),   WORD(orig),    WORD(r.rip), WORD(cs),    WORD(r.rflags), WORD(r.rsp), WORD(ss),
+        WORD(fs_base), WORD(gs_base), WORD(ds),    WORD(es),    WORD(fs),       WORD(gs),
     };
-    const uint64_t words32[] = {
-        r->rbx, r->rcx,         r->rdx,         r->rsi,         r->rdi,         r->rbp,
-        r->rax, s->ds.selector, s->es.selector, s->fs.selector, s->gs.selector, UINT64_MAX,
-        r->rip, s->cs.selector, r->rflags,      r->rsp,         s->ss.selector,
+    static const uint8_t order32[] = {
+        WORD(r.rbx), WORD(r.rcx), WORD(r.rdx),    WORD(r.rsi), WORD(r.rdi), WORD(r.rbp),
+        WORD(r.rax), WORD(ds),    WORD(es),       WORD(fs),    WORD(gs),    WORD(orig),
+        WORD(r.rip), WORD(cs),    WORD(r.rflags), WORD(r.rsp), WORD(ss),
     };
-    const uint64_t *words = wide ? words64 : words32;
-    size_t n = wide ? sizeof(words64) / sizeof(words64[0]) : sizeof(words32) / sizeof(words32[0]), i;
+    const struct words words = {
+        .r = *r,
+        .orig = UINT64_MAX,
+        .cs = s->cs.selector,
+        .ss = s->ss.selector,
+        .ds = s->ds.selector,
+        .es = s->es.selector,
+        .fs = s->fs.selector,
+        .gs = s->gs.selector,
+        .fs_base = s->fs.base,
+        .gs_base = s->gs.base,
+    };
+    const uint8_t *order = wide ? order64 : order32;
+    size_t n = wide ? sizeof(order64) : sizeof(order32), i;
 
     for (i = 0; i < n; i++)
-        put_word(f, words[i]);
+        put_bytes(f, (const uint8_t *)&words + sizeof(uint64_t) * order[i], f->word);
 }
 
 /* struct elf_prstatus, <sys/procfs.h>: 336 bytes on x86-64, 144 on i386. */

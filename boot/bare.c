@@ -172,20 +172,15 @@ unsigned bare_memory_map(uint64_t ram_len, struct e820_range out[E820_MAX])
 
 struct bare_start bare_start_flat(enum bare_format f, uint64_t entry)
 {
-    return (struct bare_start){
+    struct bare_start start = {
         .format = f,
         .regs = {.rip = entry, .rflags = RFLAGS_FIXED},
-        .sregs = {.cs = gdt_code32,
-                  .ds = gdt_data32,
-                  .es = gdt_data32,
-                  .fs = gdt_data32,
-                  .gs = gdt_data32,
-                  .ss = gdt_data32,
-                  .tr = gdt_tss,
-                  .cr0 = CR0_ET | CR0_PE,
-                  .apic_base = APIC_BASE_RESET},
+        .sregs = {.cr0 = CR0_ET | CR0_PE, .apic_base = APIC_BASE_RESET},
         .irqchip = true,
     };
+
+    gdt_load(&start.sregs, &gdt_code32, &gdt_data32, &gdt_tss);
+    return start;
 }
 
 int bare_load(enum bare_format f, const struct bare_file *image, const struct bare_options *o, uint8_t *ram,

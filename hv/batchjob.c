@@ -23,7 +23,7 @@ static void become_test(int out, pid_t parent, const sigset_t *mask)
     setpgid(0, 0);
     prctl(PR_SET_PDEATHSIG, SIGTERM);
     if (getppid() != parent)
-        raise(SIGKILL);
+        kill(getpid(), SIGKILL);
     if (null >= 0)
         dup2(null, STDIN_FILENO);
     for (fd = STDOUT_FILENO; fd <= 2; fd++)

@@ -39,7 +39,7 @@ static void on_watch(int sig)
     (void)sig;
     if (poll(&p, 1, 0) == 1 && has_left(p.revents)) {
         client_gone = 1;
-        raise(SIGTERM);
+        kill(getpid(), SIGTERM);
     }
     errno = saved;
 }

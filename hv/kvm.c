@@ -24,6 +24,13 @@ int kvm_failed(const char *name, int errnum, struct err *e)
     return err_set_errno(e, STATUS_HOST, errnum, "kvm: %s failed", name);
 }
 
+int kvm_call(int fd, unsigned long request, void *arg, const char *name, struct err *e)
+{
+    int result = ioctl(fd, (int)request, arg);
+
+    return result >= 0 ? result : kvm_failed(name, errno, e);
+}
+
 void machine_close(struct machine *m)
 {
     dirty_close(m);
@@ -199,9 +206,7 @@ int machine_set_irq(struct machine *m, unsigned line, bool level, struct err *e)
 {
     struct kvm_irq_level l = {.irq = line, .level = level};
 
-    if (ioctl(m->vm_fd, KVM_IRQ_LINE, &l) != 0)
-        return kvm_failed("KVM_IRQ_LINE", errno, e);
-    return 0;
+    return KVM_CALL(m->vm_fd, KVM_IRQ_LINE, &l, e);
 }
 
 int machine_pulse_irq0(struct machine *m, struct err *e)

@@ -87,13 +87,11 @@ int machine_apply_sregs(struct machine *m, const struct cpu_sregs *s, struct err
     /* Without a local APIC, KVM_RUN takes CR8 from here, where the last run left its own. */
     m->run->cr8 = s->cr8;
     m->run->kvm_dirty_regs &= ~(uint64_t)KVM_SYNC_X86_SREGS;
-    if (ioctl(m->vcpu_fd, KVM_SET_SREGS, &k) != 0) {
-        int errnum = errno;
-
-        return err_set_errno(e, errnum == EINVAL ? STATUS_IMAGE : STATUS_HOST, errnum,
-                             "kvm: KVM_SET_SREGS failed");
-    }
-    return 0;
+    if (KVM_CALL(m->vcpu_fd, KVM_SET_SREGS, &k, e) == 0)
+        return 0;
+    if (errno == EINVAL)
+        e->status = STATUS_IMAGE;
+    return -1;
 }
 
 int machine_put_sregs(struct machine *m, const struct cpu_sregs *s, struct err *e)
@@ -133,10 +131,8 @@ int machine_get_sregs(struct machine *m, struct cpu_sregs *s, struct err *e)
     struct kvm_segment *segments = (struct kvm_segment *)(void *)&k;
     unsigned i;
 
-    if (machine_settle(m, e) != 0)
+    if (machine_settle(m, e) != 0 || KVM_CALL(m->vcpu_fd, KVM_GET_SREGS, &k, e) != 0)
         return -1;
-    if (ioctl(m->vcpu_fd, KVM_GET_SREGS, &k) != 0)
-        return kvm_failed("KVM_GET_SREGS", errno, e);
     for (i = 0; i < SEGMENTS_N; i++)
         segments[i].present = segments[i].present != 0 && segments[i].unusable == 0;
     memcpy(s, &k, sizeof(*s));
@@ -145,30 +141,22 @@ int machine_get_sregs(struct machine *m, struct cpu_sregs *s, struct err *e)
 
 int machine_set_regs(struct machine *m, const struct cpu_regs *r, struct err *e)
 {
-    struct kvm_regs k;
-
     if (machine_leave_out(m, r->rip, e) != 0)
         return -1;
-    memcpy(&k, r, sizeof(k));
-    if ((m->sync & KVM_SYNC_X86_REGS) != 0) {
-        m->run->s.regs.regs = k;
-        m->run->kvm_dirty_regs |= KVM_SYNC_X86_REGS;
-        return 0;
-    }
-    if (ioctl(m->vcpu_fd, KVM_SET_REGS, &k) != 0)
-        return kvm_failed("KVM_SET_REGS", errno, e);
+    if ((m->sync & KVM_SYNC_X86_REGS) == 0)
+        return KVM_CALL(m->vcpu_fd, KVM_SET_REGS, unconst(r), e);
+    memcpy(&m->run->s.regs.regs, r, sizeof(*r));
+    m->run->kvm_dirty_regs |= KVM_SYNC_X86_REGS;
     return 0;
 }
 
 int machine_get_regs(struct machine *m, struct cpu_regs *r, struct err *e)
 {
-    struct kvm_regs k;
+    struct cpu_regs now;
 
-    if (machine_settle(m, e) != 0)
+    if (machine_settle(m, e) != 0 || KVM_CALL(m->vcpu_fd, KVM_GET_REGS, &now, e) != 0)
         return -1;
-    if (ioctl(m->vcpu_fd, KVM_GET_REGS, &k) != 0)
-        return kvm_failed("KVM_GET_REGS", errno, e);
-    memcpy(r, &k, sizeof(*r));
+    *r = now;
     return 0;
 }
 
@@ -197,7 +185,5 @@ int machine_reset_fpu(struct machine *m, struct err *e)
     store_le16(area, 0x37f);
     store_le32(area + 24, 0x1f80);
     store_le64(area + 512, 3);
-    if (ioctl(m->vcpu_fd, KVM_SET_XSAVE, &x) != 0)
-        return kvm_failed("KVM_SET_XSAVE", errno, e);
-    return 0;
+    return KVM_CALL(m->vcpu_fd, KVM_SET_XSAVE, &x, e);
 }

@@ -46,7 +46,8 @@ CPPFLAGS += -isystem $(KERNEL_HEADERS)
 # For size; -Oz leaves some things on that make this program larger. With it gcc takes variables for unset
 # that are not; the sanitizer flavour and lint, which compile with -O1 and -O2, keep that warning.
 larger := inline-functions-called-once jump-tables tree-sra tree-dominator-opts tree-loop-im caller-saves \
-	optimize-sibling-calls tree-tail-merge ipa-sra partial-inlining thread-jumps move-loop-invariants shrink-wrap
+	optimize-sibling-calls tree-tail-merge ipa-sra partial-inlining thread-jumps move-loop-invariants shrink-wrap \
+	tree-forwprop forward-propagate ipa-modref
 CFLAGS := -std=c11 -Oz $(larger:%=-fno-%) -flive-range-shrinkage --param=max-inline-insns-auto=5 -malign-data=abi -g -fno-pie \
 	-fstack-protector -fno-strict-aliasing \
 	-fno-asynchronous-unwind-tables -ffunction-sections -fdata-sections $(WARN) -Wno-maybe-uninitialized

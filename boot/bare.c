@@ -9,6 +9,7 @@
 #include "boot/gdt.h"
 #include "boot/x86.h"
 #include "mem/assert.h"
+#include "mem/bytes.h"
 #include "mem/format.h"
 #include "mem/num.h"
 
@@ -162,30 +163,33 @@ int bare_place_text(struct bare_ram *r, const char *what, const char *text, uint
     return 0;
 }
 
-unsigned bare_memory_map(uint64_t ram_len, struct e820_range out[E820_MAX])
+unsigned bare_memory_map(uint64_t ram_len, uint8_t *to, size_t stride)
 {
-    out[0] = (struct e820_range){0, BARE_LOW_END, E820_RAM};
-    out[1] = (struct e820_range){BARE_LOW_END, BARE_HIGH - BARE_LOW_END, E820_RESERVED};
-    out[2] = (struct e820_range){BARE_HIGH, ram_len - BARE_HIGH, E820_RAM};
-    return out[2].len != 0 ? 3 : 2;
+    const uint64_t ends[E820_MAX] = {BARE_LOW_END, BARE_HIGH, ram_len};
+    uint64_t at = 0;
+    unsigned i;
+
+    for (i = 0; i < E820_MAX && at < ends[i]; i++) {
+        store_le64(to, at);
+        store_le64(to + 8, ends[i] - at);
+        store_le32(to + 16, i == 1 ? E820_RESERVED : E820_RAM);
+        at = ends[i];
+        to += stride;
+    }
+    return i;
 }
 
 struct bare_start bare_start_flat(enum bare_format f, uint64_t entry)
 {
-    return (struct bare_start){
+    struct bare_start start = {
         .format = f,
         .regs = {.rip = entry, .rflags = RFLAGS_FIXED},
-        .sregs = {.cs = gdt_code32,
-                  .ds = gdt_data32,
-                  .es = gdt_data32,
-                  .fs = gdt_data32,
-                  .gs = gdt_data32,
-                  .ss = gdt_data32,
-                  .tr = gdt_tss,
-                  .cr0 = CR0_ET | CR0_PE,
-                  .apic_base = APIC_BASE_RESET},
+        .sregs = {.cr0 = CR0_ET | CR0_PE, .apic_base = APIC_BASE_RESET},
         .irqchip = true,
     };
+
+    gdt_load(&start.sregs, &gdt_code32, &gdt_data32, &gdt_tss);
+    return start;
 }
 
 int bare_load(enum bare_format f, const struct bare_file *image, const struct bare_options *o, uint8_t *ram,

@@ -65,13 +65,13 @@ int bare_place_info(struct bare_ram *r, const char *what, uint64_t len, uint64_t
 int bare_place_file(struct bare_ram *r, const struct bare_file *file, uint64_t *at, struct err *e);
 int bare_place_text(struct bare_ram *r, const char *what, const char *text, uint64_t *at, struct err *e);
 
-/* The memory map, in the terms of a BIOS (INT 15h, AX=E820h). */
+/*
+ * Write the memory map as a BIOS has it (INT 15h, AX=E820h): start and length
+ * of 8 bytes, type of 4. The entries are `stride` bytes apart; how many there
+ * are, at most E820_MAX.
+ */
 enum { E820_RAM = 1, E820_RESERVED = 2, E820_MAX = 3 };
-struct e820_range {
-    uint64_t at, len;
-    uint32_t type;
-};
-unsigned bare_memory_map(uint64_t ram_len, struct e820_range out[E820_MAX]);
+unsigned bare_memory_map(uint64_t ram_len, uint8_t *to, size_t stride);
 
 /* 32-bit protected mode without paging or interrupts, flat segments; other registers are 0. */
 struct bare_start bare_start_flat(enum bare_format f, uint64_t entry);

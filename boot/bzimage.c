@@ -204,21 +204,6 @@ static int place_initrd(struct bare_load *b, const struct setup *s, const struct
     return 0;
 }
 
-static void fill_memory_map(uint8_t *zero_page, uint64_t ram_len)
-{
-    struct e820_range map[E820_MAX];
-    const unsigned n = bare_memory_map(ram_len, map);
-    uint8_t *entry = zero_page + ZERO_PAGE_E820;
-    unsigned i;
-
-    for (i = 0; i < n; i++, entry += E820_ENTRY_LEN) {
-        store_le64(entry, map[i].at);
-        store_le64(entry + 8, map[i].len);
-        store_le32(entry + 16, map[i].type);
-    }
-    zero_page[ZERO_PAGE_E820_N] = (uint8_t)n;
-}
-
 /* ESI and, because the protocol wants its descriptors in memory, the GDT. */
 static int place_start(struct bare_load *b, uint64_t entry, uint64_t zero_page, struct bare_start *out,
                        struct err *e)
@@ -265,6 +250,6 @@ int linux_load(struct bare_load *b, struct bare_start *out, struct err *e)
     store_le32(z + HEADER_RAMDISK, (uint32_t)ramdisk);
     store_le32(z + HEADER_RAMDISK_LEN, initrd != NULL ? (uint32_t)initrd->len : 0);
     store_le32(z + HEADER_CMDLINE, (uint32_t)cmdline);
-    fill_memory_map(z, b->ram.len);
+    z[ZERO_PAGE_E820_N] = (uint8_t)bare_memory_map(b->ram.len, z + ZERO_PAGE_E820, E820_ENTRY_LEN);
     return place_start(b, kernel + s.entry_off, zero_page, out, e);
 }

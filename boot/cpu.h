@@ -1,6 +1,6 @@
 /*
  * Registers of one vCPU as plain data, so that the rooms which decide what
- * they hold need not know KVM's structures.
+ * they hold need not know KVM's structures. Members are in KVM's order.
  */
 #ifndef BOOT_CPU_H
 #define BOOT_CPU_H
@@ -19,8 +19,10 @@ struct cpu_segment {
     uint64_t base;
     uint32_t limit;
     uint16_t selector;
-    uint8_t type, dpl;
-    bool s, present, db, l, g, avl;
+    uint8_t type;
+    bool present;
+    uint8_t dpl;
+    bool db, s, l, g, avl;
 };
 
 struct cpu_table {

@@ -37,6 +37,14 @@ const struct cpu_segment gdt_tss = {
     .present = true,
 };
 
+void gdt_load(struct cpu_sregs *s, const struct cpu_segment *code, const struct cpu_segment *data,
+              const struct cpu_segment *task)
+{
+    s->cs = *code;
+    s->ds = s->es = s->fs = s->gs = s->ss = *data;
+    s->tr = *task;
+}
+
 uint64_t gdt_encode(const struct cpu_segment *s)
 {
     uint64_t limit = s->g ? s->limit >> 12 : s->limit;

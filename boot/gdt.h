@@ -19,6 +19,10 @@ extern const struct cpu_segment gdt_code64;
 /* The task register of every kind: present, busy, nothing behind it. */
 extern const struct cpu_segment gdt_tss;
 
+/* CS, the five data segments, and the task register. */
+void gdt_load(struct cpu_sregs *s, const struct cpu_segment *code, const struct cpu_segment *data,
+              const struct cpu_segment *task);
+
 /* Bytes of the GDT that goes with gdt_code32 and gdt_data32: null, code, data. */
 #define GDT32_LEN 24
 void gdt_write32(uint8_t out[GDT32_LEN]);

@@ -43,21 +43,10 @@ int guest_find(const struct elf_image *elf, enum guest_paging paging, const char
 
 struct cpu_sregs guest_first_sregs(const struct guest_kind *k, const struct layout *l)
 {
-    const struct cpu_segment null = {0};
-    const struct cpu_segment data = k->data != NULL ? *k->data : null;
-    struct cpu_sregs s = {
-        .cs = *k->code,
-        .ds = data,
-        .es = data,
-        .fs = data,
-        .gs = data,
-        .ss = data,
-        .tr = gdt_tss,
-        .cr0 = k->cr0,
-        .cr4 = k->cr4,
-        .efer = k->efer,
-    };
+    static const struct cpu_segment null = {0};
+    struct cpu_sregs s = {.cr0 = k->cr0, .cr4 = k->cr4, .efer = k->efer};
 
+    gdt_load(&s, k->code, k->data != NULL ? k->data : &null, &gdt_tss);
     if (k->geom != NULL)
         s.cr3 = layout_gpa(l, AREA_SCRATCH, l->pt_off).v;
     if (k->gdt) {

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "boot/bare_place.h"
+#include "boot/gdt.h"
 #include "boot/x86.h"
 #include "mem/bytes.h"
 #include "mem/num.h"
@@ -57,25 +58,20 @@ static int place_args(struct bare_load *b, const char *args, struct err *e)
 /* KVM's reset of a vCPU, with CS where IP can reach the entry point. */
 static struct bare_start start_16(uint64_t entry, uint32_t ebx)
 {
-    const struct cpu_segment data = {
-        .limit = RESET_LIMIT, .type = SEG_TYPE_DATA_RW_A, .s = true, .present = true};
+    static const struct cpu_segment
+        code = {.limit = RESET_LIMIT, .type = SEG_TYPE_CODE_RX_A, .s = true, .present = true},
+        data = {.limit = RESET_LIMIT, .type = SEG_TYPE_DATA_RW_A, .s = true, .present = true},
+        task = {.limit = RESET_LIMIT, .type = SEG_TYPE_TSS_BUSY, .present = true};
     struct bare_start start = {
         .format = BARE_MICROVM,
         .regs = {.rax = MICROVM_EAX, .rbx = ebx, .rip = entry, .rflags = RFLAGS_FIXED},
-        .sregs = {.cs = data,
-                  .ds = data,
-                  .es = data,
-                  .fs = data,
-                  .gs = data,
-                  .ss = data,
-                  .tr = {.limit = RESET_LIMIT, .type = SEG_TYPE_TSS_BUSY, .present = true},
-                  .ldt = {.limit = RESET_LIMIT, .type = SEG_TYPE_LDT, .present = true},
+        .sregs = {.ldt = {.limit = RESET_LIMIT, .type = SEG_TYPE_LDT, .present = true},
                   .gdt = {.limit = RESET_LIMIT},
                   .idt = {.limit = RESET_LIMIT},
                   .cr0 = CR0_CD | CR0_NW | CR0_ET},
     };
 
-    start.sregs.cs.type = SEG_TYPE_CODE_RX_A;
+    gdt_load(&start.sregs, &code, &data, &task);
     return start;
 }
 

@@ -259,23 +259,19 @@ static int place_modules(struct bare_load *b, uint8_t *info, struct err *e)
     return 0;
 }
 
+/* Each entry has the length of what follows in front. */
 static int place_memory_map(struct bare_load *b, uint8_t *info, struct err *e)
 {
-    struct e820_range map[E820_MAX];
-    const unsigned n = bare_memory_map(b->ram.len, map);
     uint64_t at;
-    unsigned i;
+    uint8_t *map;
+    unsigned i, n;
 
-    if (bare_place_info(&b->ram, "the memory map", (uint64_t)n * MMAP_ENTRY_LEN, &at, e) != 0)
+    if (bare_place_info(&b->ram, "the memory map", (uint64_t)E820_MAX * MMAP_ENTRY_LEN, &at, e) != 0)
         return -1;
-    for (i = 0; i < n; i++) {
-        uint8_t *entry = b->ram.bytes + at + (uint64_t)i * MMAP_ENTRY_LEN;
-
-        store_le32(entry, MMAP_ENTRY_LEN - 4);
-        store_le64(entry + 4, map[i].at);
-        store_le64(entry + 12, map[i].len);
-        store_le32(entry + 20, map[i].type);
-    }
+    map = b->ram.bytes + at;
+    n = bare_memory_map(b->ram.len, map + 4, MMAP_ENTRY_LEN);
+    for (i = 0; i < n; i++)
+        store_le32(map + i * MMAP_ENTRY_LEN, MMAP_ENTRY_LEN - 4);
     store_le32(info + INFO_MMAP_LENGTH, n * MMAP_ENTRY_LEN);
     store_le32(info + INFO_MMAP_ADDR, (uint32_t)at);
     return 0;

@@ -80,30 +80,21 @@ static int place_modules(struct bare_load *b, uint8_t *info, struct err *e)
 
 static int place_info(struct bare_load *b, uint64_t *at, struct err *e)
 {
-    struct e820_range map[E820_MAX];
-    const unsigned n = bare_memory_map(b->ram.len, map);
     uint64_t to, cmdline, memmap;
-    uint8_t *info, *entry;
-    unsigned i;
+    uint8_t *info;
 
     if (bare_place_info(&b->ram, "the start info", START_INFO_LEN, &to, e) != 0 ||
         bare_place_text(&b->ram, "the command line", b->options->append, &cmdline, e) != 0 ||
-        bare_place_info(&b->ram, "the memory map", (uint64_t)n * MEMMAP_ENTRY_LEN, &memmap, e) != 0)
+        bare_place_info(&b->ram, "the memory map", (uint64_t)E820_MAX * MEMMAP_ENTRY_LEN, &memmap, e) != 0)
         return -1;
     info = b->ram.bytes + to;
     if (place_modules(b, info, e) != 0)
         return -1;
-    entry = b->ram.bytes + memmap;
-    for (i = 0; i < n; i++, entry += MEMMAP_ENTRY_LEN) {
-        store_le64(entry, map[i].at);
-        store_le64(entry + 8, map[i].len);
-        store_le32(entry + 16, map[i].type);
-    }
     store_le32(info + START_MAGIC, START_MAGIC_VALUE);
     store_le32(info + START_VERSION, 1);
     store_le64(info + START_CMDLINE, cmdline);
     store_le64(info + START_MEMMAP, memmap);
-    store_le32(info + START_MEMMAP_N, n);
+    store_le32(info + START_MEMMAP_N, bare_memory_map(b->ram.len, b->ram.bytes + memmap, MEMMAP_ENTRY_LEN));
     *at = to;
     return 0;
 }

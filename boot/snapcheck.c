@@ -3,6 +3,7 @@
 
 #include <inttypes.h>
 #include <stddef.h>
+#include <string.h>
 
 #include "boot/msrs.h"
 #include "boot/x86.h"
@@ -77,27 +78,44 @@ static bool is_address(const struct guest_kind *k, uint64_t v)
     return k->geom != NULL ? geom_is_canonical(k->geom, gva_make(v)) : v <= UINT32_MAX;
 }
 
+#define SREG(name)                                   \
+    {                                                \
+#name, offsetof(struct snapshot, sregs.name) \
+    }
+
 static int check_addresses(const struct snapshot *s, struct err *e)
 {
-    const struct cpu_sregs *r = &s->sregs;
-    const struct {
-        const char *name;
-        uint64_t v;
+    static const struct {
+        char name[10];
+        uint16_t off;
     } row[] = {
-        {"cs.base", r->cs.base},   {"ds.base", r->ds.base},   {"es.base", r->es.base},
-        {"fs.base", r->fs.base},   {"gs.base", r->gs.base},   {"ss.base", r->ss.base},
-        {"tr.base", r->tr.base},   {"ldt.base", r->ldt.base}, {"gdt.base", r->gdt.base},
-        {"idt.base", r->idt.base}, {"entry", s->entry.v},     {"peb", s->peb.v},
-        {"dispatch", s->dispatch}, {"call_sp", s->call_sp},
+        SREG(cs.base),
+        SREG(ds.base),
+        SREG(es.base),
+        SREG(fs.base),
+        SREG(gs.base),
+        SREG(ss.base),
+        SREG(tr.base),
+        SREG(ldt.base),
+        SREG(gdt.base),
+        SREG(idt.base),
+        {"entry", offsetof(struct snapshot, entry)},
+        {"peb", offsetof(struct snapshot, peb)},
+        {"dispatch", offsetof(struct snapshot, dispatch)},
+        {"call_sp", offsetof(struct snapshot, call_sp)},
     };
     unsigned i;
 
-    for (i = 0; i < sizeof(row) / sizeof(row[0]); i++)
-        if (!is_address(s->kind, row[i].v))
-            return wrong(s, row[i].name, row[i].v, e);
+    for (i = 0; i < sizeof(row) / sizeof(row[0]); i++) {
+        uint64_t v;
+
+        memcpy(&v, (const uint8_t *)s + row[i].off, sizeof(v));
+        if (!is_address(s->kind, v))
+            return wrong(s, row[i].name, v, e);
+    }
     /* A 32-bit guest has no more of CR2 than that; a 64-bit one may put anything there. */
-    if ((s->kind->efer & EFER_LMA) == 0 && r->cr2 > UINT32_MAX)
-        return wrong(s, "cr2", r->cr2, e);
+    if ((s->kind->efer & EFER_LMA) == 0 && s->sregs.cr2 > UINT32_MAX)
+        return wrong(s, "cr2", s->sregs.cr2, e);
     return 0;
 }
 

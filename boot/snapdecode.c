@@ -9,6 +9,7 @@
 #include "boot/snapcheck.h"
 #include "mem/bytes.h"
 #include "mem/crc32c.h"
+#include "mem/format.h"
 #include "mem/num.h"
 #include "mem/zero.h"
 
@@ -267,45 +268,22 @@ static int check_cpu(const struct snap_cpu *host, struct snapfile_info *info, st
     return err_hint(e, "take the snapshot again on this host");
 }
 
-typedef int read_fn(const uint8_t *in, uint64_t len, void *to, struct err *e);
-
-static int read_plan(const uint8_t *in, uint64_t len, void *to, struct err *e)
-{
-    struct snapshot *s = (struct snapshot *)to;
-    struct snap_plan p = {.kind = ""};
-
-    if (snap_read_plan(in, len, &p, e) != 0 || find_kind(p.kind, &s->kind, e) != 0)
-        return -1;
-    return snapshot_check_plan(s->kind, &p.plan, &s->plan, e);
-}
-
-static int read_cpu(const uint8_t *in, uint64_t len, void *to, struct err *e)
-{
-    return snap_read_cpu(in, len, (struct snapshot *)to, e);
-}
-
-static int read_machine(const uint8_t *in, uint64_t len, void *to, struct err *e)
-{
-    return snap_read_machine(in, len, (struct snapshot *)to, e);
-}
-
-static int read_roots(const uint8_t *in, uint64_t len, void *to, struct err *e)
-{
-    return snap_read_roots(in, len, (struct snapshot *)to, e);
-}
-
-static int read_compat(const uint8_t *in, uint64_t len, void *to, struct err *e)
-{
-    return snap_read_compat(in, len, (struct snap_cpu *)to, e);
-}
-
-static int read_small(const uint8_t *head, const struct snapfile_info *info, enum snap_section type,
-                      read_fn *read, void *to, struct err *e)
+static int read_small(const uint8_t *head, const struct snapfile_info *info, enum snap_section type, void *to,
+                      struct err *e)
 {
     const struct snapfile_section *s = snap_section(info, type);
 
-    if (read(head + s->off, s->len, to, e) != 0)
-        return err_wrap(e, "section %s", s->name);
+    return snap_read(type, head + s->off, s->len, to, e) == 0 ? 0 : err_wrap(e, "section %s", s->name);
+}
+
+static int read_plan(const uint8_t *head, const struct snapfile_info *info, struct snapshot *s, struct err *e)
+{
+    struct snap_plan p = {.kind = ""};
+
+    if (read_small(head, info, SNAP_PLAN, &p, e) != 0)
+        return -1;
+    if (find_kind(p.kind, &s->kind, e) != 0 || snapshot_check_plan(s->kind, &p.plan, &s->plan, e) != 0)
+        return err_wrap(e, "section PLAN");
     return 0;
 }
 
@@ -313,9 +291,9 @@ static int read_small(const uint8_t *head, const struct snapfile_info *info, enu
 static int check_len(const struct snapfile_info *info, enum snap_section type, uint64_t wanted, struct err *e)
 {
     const struct snapfile_section *s = snap_section(info, type);
-    char name[32] = "length of section ";
+    char name[32];
 
-    strncat(name, find_known(type)->name, 8);
+    format_text(name, sizeof(name), "length of section %s", find_known(type)->name);
     return demand(name, s != NULL ? s->len : 0, wanted, e);
 }
 
@@ -356,7 +334,7 @@ static int decode_bare(const uint8_t *head, const struct snapfile_info *info, st
     if (m == NULL)
         return err_memory(e, "the machine");
     s->bare = m;
-    if (read_small(head, info, SNAP_MACHINE, read_machine, s, e) != 0)
+    if (read_small(head, info, SNAP_MACHINE, s, e) != 0)
         return -1;
     if (!bare_is_built) {
         err_image(e, "this vmm has no bare kernels (%s)", bare_format_name(m->start.format));
@@ -376,9 +354,8 @@ static int decode_abi(const uint8_t *head, const struct snapfile_info *info, str
 {
     const struct snapfile_section *note = snap_section(info, SNAP_NOTE);
 
-    if (read_small(head, info, SNAP_PLAN, read_plan, s, e) != 0 ||
-        read_small(head, info, SNAP_CPU, read_cpu, s, e) != 0 ||
-        read_small(head, info, SNAP_ROOTS, read_roots, s, e) != 0 || check_large(info, &s->plan, e) != 0)
+    if (read_plan(head, info, s, e) != 0 || read_small(head, info, SNAP_CPU, s, e) != 0 ||
+        read_small(head, info, SNAP_ROOTS, s, e) != 0 || check_large(info, &s->plan, e) != 0)
         return -1;
     if (note != NULL) {
         if (check_len(info, SNAP_NOTE, SNAP_NOTE_LEN, e) != 0)
@@ -396,7 +373,7 @@ static int decode(const uint8_t *head, uint64_t head_len, uint64_t file_len, con
 {
     if (read_header(head, file_len, info, e) != 0 ||
         demand("length of the head", info->head_len, head_len, e) != 0 || read_table(head, info, e) != 0 ||
-        read_small(head, info, SNAP_COMPAT, read_compat, &info->cpu, e) != 0 || check_cpu(host, info, e) != 0)
+        read_small(head, info, SNAP_COMPAT, &info->cpu, e) != 0 || check_cpu(host, info, e) != 0)
         return -1;
     return snap_section(info, SNAP_MACHINE) != NULL ? decode_bare(head, info, s, e)
                                                     : decode_abi(head, info, s, e);

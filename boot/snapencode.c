@@ -43,6 +43,11 @@ static void add_small(struct table *t, const uint8_t *head, enum snap_section ty
     add_section(t, type, len, crc32c(0, head + t->off, len));
 }
 
+static void add_fields(struct table *t, uint8_t *head, enum snap_section type, const void *of)
+{
+    add_small(t, head, type, snap_write(type, of, head + t->off));
+}
+
 uint64_t snap_encode(const struct snapshot *s, const struct snap_stamp *stamp, uint8_t *head)
 {
     struct table t = {
@@ -55,7 +60,7 @@ uint64_t snap_encode(const struct snapshot *s, const struct snap_stamp *stamp, u
     if (s->bare != NULL) {
         const struct bare_machine *m = s->bare;
 
-        add_small(&t, head, SNAP_MACHINE, snap_write_machine(s, head + t.off));
+        add_fields(&t, head, SNAP_MACHINE, s);
         memcpy(head + t.off, m->state, m->state_len);
         add_small(&t, head, SNAP_STATE, m->state_len);
         memcpy(head + t.off, m->devices, m->devices_len);
@@ -63,11 +68,11 @@ uint64_t snap_encode(const struct snapshot *s, const struct snap_stamp *stamp, u
     } else {
         assert(strlen(s->kind->name) < sizeof(plan.kind));
         memcpy(plan.kind, s->kind->name, strlen(s->kind->name));
-        add_small(&t, head, SNAP_PLAN, snap_write_plan(&plan, head + t.off));
-        add_small(&t, head, SNAP_CPU, snap_write_cpu(s, head + t.off));
-        add_small(&t, head, SNAP_ROOTS, snap_write_roots(s, head + t.off));
+        add_fields(&t, head, SNAP_PLAN, &plan);
+        add_fields(&t, head, SNAP_CPU, s);
+        add_fields(&t, head, SNAP_ROOTS, s);
     }
-    add_small(&t, head, SNAP_COMPAT, snap_write_compat(&stamp->cpu, head + t.off));
+    add_fields(&t, head, SNAP_COMPAT, &stamp->cpu);
     if (s->promises != 0) {
         store_le64(head + t.off, s->promises);
         add_small(&t, head, SNAP_NOTE, SNAP_NOTE_LEN);

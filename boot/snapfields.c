@@ -9,11 +9,11 @@
 
 #define NUMBER_LEN 8 /* of any number in a section */
 
-/* A number of a struct: where it is, how wide, and the largest it may be. */
+/* A number of a struct: where it is, how wide, and the largest it may be; 0: whatever the width holds. */
 struct field {
     const char *name;
-    size_t off, width;
-    uint64_t max;
+    uint16_t off, width;
+    uint32_t max;
 };
 
 #define FIELD(type, member, max)                                          \
@@ -40,7 +40,7 @@ static const uint8_t *take(struct cursor *c, uint64_t n)
         return NULL;
     if (n > c->len - c->at) {
         c->failed = true;
-        err_set(c->e, STATUS_IMAGE, "too short (%" PRIu64 " bytes)", c->len);
+        err_image(c->e, "too short (%" PRIu64 " bytes)", c->len);
         return NULL;
     }
     c->at += n;
@@ -68,8 +68,8 @@ static void code_fields(struct cursor *c, const struct field *f, size_t n, void 
     size_t i;
 
     for (i = 0; i < n && !c->failed; i++) {
+        uint64_t v, max = f[i].max != 0 ? f[i].max : UINT64_MAX >> (64 - 8 * f[i].width);
         const uint8_t *p;
-        uint64_t v;
 
         if (c->out != NULL) {
             store_le64(c->out + c->at, field_load(&f[i], of));
@@ -80,10 +80,10 @@ static void code_fields(struct cursor *c, const struct field *f, size_t n, void 
         if (p == NULL)
             return;
         v = load_le64(p);
-        if (v > f[i].max) {
+        if (v > max) {
             c->failed = true;
-            err_set(c->e, STATUS_IMAGE, "%s%s is too large (0x%" PRIx64 ", at most 0x%" PRIx64 ")", prefix,
-                    f[i].name, v, f[i].max);
+            err_image(c->e, "%s%s is too large (0x%" PRIx64 ", at most 0x%" PRIx64 ")", prefix, f[i].name, v,
+                      max);
             return;
         }
         field_store(&f[i], of, v);
@@ -117,7 +117,7 @@ static void code_text(struct cursor *c, const char *name, char text[SNAP_NAME_LE
         return;
     if (!snap_is_text(p, SNAP_NAME_LEN)) {
         c->failed = true;
-        err_set(c->e, STATUS_IMAGE, "%s is not text", name);
+        err_image(c->e, "%s is not text", name);
         return;
     }
     memcpy(text, p, SNAP_NAME_LEN);
@@ -126,65 +126,56 @@ static void code_text(struct cursor *c, const char *name, char text[SNAP_NAME_LE
 /* --- the sections ------------------------------------------------------------------------------------ */
 
 static const struct field plan_fields[] = {
-    FIELD(struct layout, sizes.input_len, UINT64_MAX),
-    FIELD(struct layout, sizes.output_len, UINT64_MAX),
-    FIELD(struct layout, sizes.heap_len, UINT64_MAX),
-    FIELD(struct layout, sizes.scratch_len, UINT64_MAX),
-    FIELD(struct layout, sizes.init_data_len, UINT64_MAX),
-    FIELD(struct layout, sizes.image_base, UINT64_MAX),
-    FIELD(struct layout, sizes.image_len, UINT64_MAX),
+    FIELD(struct layout, sizes.input_len, 0),
+    FIELD(struct layout, sizes.output_len, 0),
+    FIELD(struct layout, sizes.heap_len, 0),
+    FIELD(struct layout, sizes.scratch_len, 0),
+    FIELD(struct layout, sizes.init_data_len, 0),
+    FIELD(struct layout, sizes.image_base, 0),
+    FIELD(struct layout, sizes.image_len, 0),
     FIELD(struct layout, sizes.image_fixed, 1),
     FIELD(struct layout, sizes.apic, 1),
-    FIELD(struct layout, base.v, UINT64_MAX),
-    FIELD(struct layout, snapshot_len, UINT64_MAX),
-    FIELD(struct layout, peb_off, UINT64_MAX),
-    FIELD(struct layout, heap_off, UINT64_MAX),
-    FIELD(struct layout, init_off, UINT64_MAX),
-    FIELD(struct layout, scratch_gpa.v, UINT64_MAX),
-    FIELD(struct layout, scratch_gva.v, UINT64_MAX),
-    FIELD(struct layout, output_off, UINT64_MAX),
-    FIELD(struct layout, pt_off, UINT64_MAX),
-    FIELD(struct layout, pt_len, UINT64_MAX),
-    FIELD(struct layout, placed_len, UINT64_MAX),
-    FIELD(struct layout, free_off, UINT64_MAX),
+    FIELD(struct layout, base.v, 0),
+    FIELD(struct layout, snapshot_len, 0),
+    FIELD(struct layout, peb_off, 0),
+    FIELD(struct layout, heap_off, 0),
+    FIELD(struct layout, init_off, 0),
+    FIELD(struct layout, scratch_gpa.v, 0),
+    FIELD(struct layout, scratch_gva.v, 0),
+    FIELD(struct layout, output_off, 0),
+    FIELD(struct layout, pt_off, 0),
+    FIELD(struct layout, pt_len, 0),
+    FIELD(struct layout, placed_len, 0),
+    FIELD(struct layout, free_off, 0),
 };
 
 static const struct field segment_fields[] = {
-    FIELD(struct cpu_segment, base, UINT64_MAX),
-    FIELD(struct cpu_segment, limit, UINT32_MAX),
-    FIELD(struct cpu_segment, selector, UINT16_MAX),
-    FIELD(struct cpu_segment, type, 15),
-    FIELD(struct cpu_segment, dpl, 3),
-    FIELD(struct cpu_segment, s, 1),
-    FIELD(struct cpu_segment, present, 1),
-    FIELD(struct cpu_segment, db, 1),
-    FIELD(struct cpu_segment, l, 1),
-    FIELD(struct cpu_segment, g, 1),
+    FIELD(struct cpu_segment, base, 0),     FIELD(struct cpu_segment, limit, 0),
+    FIELD(struct cpu_segment, selector, 0), FIELD(struct cpu_segment, type, 15),
+    FIELD(struct cpu_segment, dpl, 3),      FIELD(struct cpu_segment, s, 1),
+    FIELD(struct cpu_segment, present, 1),  FIELD(struct cpu_segment, db, 1),
+    FIELD(struct cpu_segment, l, 1),        FIELD(struct cpu_segment, g, 1),
     FIELD(struct cpu_segment, avl, 1),
 };
 
 static const struct field table_fields[] = {
-    FIELD(struct cpu_table, base, UINT64_MAX),
-    FIELD(struct cpu_table, limit, UINT16_MAX),
+    FIELD(struct cpu_table, base, 0),
+    FIELD(struct cpu_table, limit, 0),
 };
 
 static const struct field control_fields[] = {
-    FIELD(struct cpu_sregs, cr0, UINT64_MAX),
-    FIELD(struct cpu_sregs, cr2, UINT64_MAX),
-    FIELD(struct cpu_sregs, cr3, UINT64_MAX),
-    FIELD(struct cpu_sregs, cr4, UINT64_MAX),
-    FIELD(struct cpu_sregs, cr8, 15),
-    FIELD(struct cpu_sregs, efer, UINT64_MAX),
-    FIELD(struct cpu_sregs, apic_base, UINT64_MAX),
+    FIELD(struct cpu_sregs, cr0, 0),       FIELD(struct cpu_sregs, cr2, 0),  FIELD(struct cpu_sregs, cr3, 0),
+    FIELD(struct cpu_sregs, cr4, 0),       FIELD(struct cpu_sregs, cr8, 15), FIELD(struct cpu_sregs, efer, 0),
+    FIELD(struct cpu_sregs, apic_base, 0),
 };
 
 static const struct field cpu_fields[] = {
     FIELD(struct snapshot, takes_calls, 1),
-    FIELD(struct snapshot, entry.v, UINT64_MAX),
-    FIELD(struct snapshot, peb.v, UINT64_MAX),
-    FIELD(struct snapshot, dispatch, UINT64_MAX),
-    FIELD(struct snapshot, call_sp, UINT64_MAX),
-    FIELD(struct snapshot, generation, UINT64_MAX),
+    FIELD(struct snapshot, entry.v, 0),
+    FIELD(struct snapshot, peb.v, 0),
+    FIELD(struct snapshot, dispatch, 0),
+    FIELD(struct snapshot, call_sp, 0),
+    FIELD(struct snapshot, generation, 0),
     FIELD(struct snapshot, msrs_n, SNAPSHOT_MSRS_MAX),
 };
 
@@ -193,11 +184,11 @@ static const struct field machine_fields[] = {
     FIELD(struct bare_machine, start.irqchip, 1),
 };
 
-static const struct field generation_field[] = {FIELD(struct snapshot, generation, UINT64_MAX)};
+static const struct field generation_field[] = {FIELD(struct snapshot, generation, 0)};
 
 static const struct field msr_fields[] = {
-    FIELD(struct cpu_msr, index, UINT32_MAX),
-    FIELD(struct cpu_msr, value, UINT64_MAX),
+    FIELD(struct cpu_msr, index, 0),
+    FIELD(struct cpu_msr, value, 0),
 };
 
 static const struct field roots_fields[] = {
@@ -205,7 +196,7 @@ static const struct field roots_fields[] = {
     FIELD(struct snapshot, root_active, HOST_PAGE_ROOTS_MAX - 1),
 };
 
-static const struct field root_fields[] = {{"root", offsetof(struct gpa, v), sizeof(uint64_t), UINT64_MAX}};
+static const struct field root_fields[] = {{"root", offsetof(struct gpa, v), sizeof(uint64_t), 0}};
 
 static const struct field compat_fields[] = {FIELD(struct snap_cpu, signature, UINT32_MAX)};
 
@@ -260,15 +251,15 @@ static int find_format(const char *name, enum bare_format *out)
 static void code_machine(struct cursor *c, struct snapshot *s)
 {
     struct bare_machine *m = s->bare;
-    struct field reg = {.name = "register", .width = sizeof(uint64_t), .max = UINT64_MAX};
+    struct field reg = {.name = "register", .width = sizeof(uint64_t), .max = 0};
     char name[SNAP_NAME_LEN] = "";
 
     if (c->out != NULL)
         memcpy(name, bare_format_name(m->start.format), strlen(bare_format_name(m->start.format)));
     code_text(c, "kind", name);
-    if (!c->failed && find_format(name, &m->start.format) != 0) {
+    if (c->out == NULL && !c->failed && find_format(name, &m->start.format) != 0) {
         c->failed = true;
-        err_set(c->e, STATUS_IMAGE, "this vmm has no such kind of kernel (\"%s\")", name);
+        err_image(c->e, "this vmm has no such kind of kernel (\"%s\")", name);
     }
     code_fields(c, machine_fields, COUNT(machine_fields), m, "");
     for (reg.off = 0; reg.off < sizeof(m->start.regs); reg.off += reg.width)
@@ -292,15 +283,6 @@ static void code_compat(struct cursor *c, struct snap_cpu *cpu)
     code_fields(c, compat_fields, COUNT(compat_fields), cpu, "");
 }
 
-static int read_end(struct cursor *c)
-{
-    if (!c->failed && c->at != c->len) {
-        c->failed = true;
-        err_set(c->e, STATUS_IMAGE, "too long (%" PRIu64 " bytes, %" PRIu64 " used)", c->len, c->at);
-    }
-    return c->failed ? -1 : 0;
-}
-
 _Static_assert(COUNT(root_fields) == 1 &&
                    NUMBER_LEN * (HOST_PAGE_ROOTS_MAX + COUNT(roots_fields)) <= SNAP_FIELDS_MAX &&
                    NUMBER_LEN * (8 * COUNT(segment_fields) + 2 * COUNT(table_fields) + COUNT(control_fields) +
@@ -310,88 +292,35 @@ _Static_assert(COUNT(root_fields) == 1 &&
                    SNAP_NAME_LEN + NUMBER_LEN * COUNT(plan_fields) <= SNAP_FIELDS_MAX,
                "every section fits its buffer");
 
-/* Writing goes through a copy: the walk over the fields is made for reading too. */
-uint64_t snap_write_plan(const struct snap_plan *p, uint8_t *out)
+static void code(struct cursor *c, enum snap_section type, void *of)
 {
-    struct snap_plan copy = *p;
+    if (type == SNAP_PLAN)
+        code_plan(c, (struct snap_plan *)of);
+    else if (type == SNAP_COMPAT)
+        code_compat(c, (struct snap_cpu *)of);
+    else if (type == SNAP_MACHINE)
+        code_machine(c, (struct snapshot *)of);
+    else if (type == SNAP_CPU)
+        code_cpu(c, (struct snapshot *)of);
+    else
+        code_roots(c, (struct snapshot *)of);
+}
+
+uint64_t snap_write(enum snap_section type, const void *of, uint8_t *out)
+{
     struct cursor c = {.out = out};
 
-    code_plan(&c, &copy);
+    /* The walk over the fields is made for reading too, but changes nothing when it writes. */
+    code(&c, type, (void *)(uintptr_t)of);
     return c.at;
 }
 
-uint64_t snap_write_cpu(const struct snapshot *s, uint8_t *out)
-{
-    struct snapshot copy = *s;
-    struct cursor c = {.out = out};
-
-    code_cpu(&c, &copy);
-    return c.at;
-}
-
-uint64_t snap_write_machine(const struct snapshot *s, uint8_t *out)
-{
-    struct snapshot copy = *s;
-    struct cursor c = {.out = out};
-
-    code_machine(&c, &copy);
-    return c.at;
-}
-
-uint64_t snap_write_roots(const struct snapshot *s, uint8_t *out)
-{
-    struct snapshot copy = *s;
-    struct cursor c = {.out = out};
-
-    code_roots(&c, &copy);
-    return c.at;
-}
-
-uint64_t snap_write_compat(const struct snap_cpu *cpu, uint8_t *out)
-{
-    struct snap_cpu copy = *cpu;
-    struct cursor c = {.out = out};
-
-    code_compat(&c, &copy);
-    return c.at;
-}
-
-int snap_read_plan(const uint8_t *in, uint64_t len, struct snap_plan *p, struct err *e)
+int snap_read(enum snap_section type, const uint8_t *in, uint64_t len, void *of, struct err *e)
 {
     struct cursor c = {.in = in, .len = len, .e = e};
 
-    code_plan(&c, p);
-    return read_end(&c);
-}
-
-int snap_read_cpu(const uint8_t *in, uint64_t len, struct snapshot *s, struct err *e)
-{
-    struct cursor c = {.in = in, .len = len, .e = e};
-
-    code_cpu(&c, s);
-    return read_end(&c);
-}
-
-int snap_read_machine(const uint8_t *in, uint64_t len, struct snapshot *s, struct err *e)
-{
-    struct cursor c = {.in = in, .len = len, .e = e};
-
-    code_machine(&c, s);
-    return read_end(&c);
-}
-
-int snap_read_roots(const uint8_t *in, uint64_t len, struct snapshot *s, struct err *e)
-{
-    struct cursor c = {.in = in, .len = len, .e = e};
-
-    code_roots(&c, s);
-    return read_end(&c);
-}
-
-int snap_read_compat(const uint8_t *in, uint64_t len, struct snap_cpu *cpu, struct err *e)
-{
-    struct cursor c = {.in = in, .len = len, .e = e};
-
-    code_compat(&c, cpu);
-    return read_end(&c);
+    code(&c, type, of);
+    if (!c.failed && c.at != c.len)
+        return err_image(e, "too long (%" PRIu64 " bytes, %" PRIu64 " used)", c.len, c.at);
+    return c.failed ? -1 : 0;
 }

@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "boot/snapformat.h"
 #include "boot/snapshot.h"
 #include "mem/error.h"
 
@@ -26,24 +27,21 @@ struct snap_plan {
     struct layout plan; /* without `rules` */
 };
 
-/* Write a section to `out` (SNAP_FIELDS_MAX bytes); its length. */
-uint64_t snap_write_plan(const struct snap_plan *p, uint8_t *out);
-uint64_t snap_write_machine(const struct snapshot *s, uint8_t *out);
-uint64_t snap_write_cpu(const struct snapshot *s, uint8_t *out);
-uint64_t snap_write_roots(const struct snapshot *s, uint8_t *out);
-uint64_t snap_write_compat(const struct snap_cpu *c, uint8_t *out);
+/*
+ * Sections made of fields are about a struct of their own: PLAN a snap_plan,
+ * COMPAT a snap_cpu; MACHINE, CPU and ROOTS a snapshot.
+ */
+
+/* Write one to `out` (SNAP_FIELDS_MAX bytes); its length. */
+uint64_t snap_write(enum snap_section type, const void *of, uint8_t *out);
 
 /*
- * Read a section of exactly `len` bytes into the fields it is about, which are
+ * Read one of exactly `len` bytes into the fields it is about, which are
  * touched on failure too. STATUS_IMAGE for a wrong length and for a value
  * that its field cannot hold; what the values mean together is not looked at.
  * Text is printable and ends in a zero. MACHINE goes into s->bare, which is there.
  */
-int snap_read_plan(const uint8_t *in, uint64_t len, struct snap_plan *p, struct err *e);
-int snap_read_machine(const uint8_t *in, uint64_t len, struct snapshot *s, struct err *e);
-int snap_read_cpu(const uint8_t *in, uint64_t len, struct snapshot *s, struct err *e);
-int snap_read_roots(const uint8_t *in, uint64_t len, struct snapshot *s, struct err *e);
-int snap_read_compat(const uint8_t *in, uint64_t len, struct snap_cpu *c, struct err *e);
+int snap_read(enum snap_section type, const uint8_t *in, uint64_t len, void *of, struct err *e);
 
 /* Whether the `len` bytes are printable ASCII, padded with at least one zero. */
 bool snap_is_text(const uint8_t *bytes, uint64_t len);

@@ -23,7 +23,7 @@ static void become_test(int out, pid_t parent, const sigset_t *mask)
     setpgid(0, 0);
     prctl(PR_SET_PDEATHSIG, SIGTERM);
     if (getppid() != parent)
-        raise(SIGKILL);
+        kill(getpid(), SIGKILL);
     if (null >= 0)
         dup2(null, STDIN_FILENO);
     for (fd = STDOUT_FILENO; fd <= 2; fd++)
@@ -36,24 +36,25 @@ int batchjob_start(struct batchjob *j, const struct batch_test *t, uint64_t limi
 {
     pid_t parent = getpid(), pid;
     char *output = malloc(BATCHJOB_OUTPUT_MAX);
-    int ends[2], errnum;
+    int ends[2];
 
     if (output == NULL)
-        return err_set_errno(e, STATUS_HOST, ENOMEM, "host memory: output of %s", t->name);
+        return err_memory(e, t->name);
     if (pipe2(ends, O_CLOEXEC) != 0) {
-        errnum = errno;
+        err_host(e, "%s: cannot make a pipe", t->name);
         free(output);
-        return err_set_errno(e, STATUS_HOST, errnum, "%s: cannot make a pipe", t->name);
+        return -1;
     }
     pid = _Fork();
-    errnum = errno;
     if (pid == 0)
         become_test(ends[1], parent, mask);
+    if (pid < 0)
+        err_host(e, "%s: cannot fork", t->name);
     close(ends[1]);
     if (pid <= 0) {
         close(ends[0]);
         free(output);
-        return pid == 0 ? 1 : err_set_errno(e, STATUS_HOST, errnum, "%s: cannot fork", t->name);
+        return pid == 0 ? 1 : -1;
     }
     setpgid(pid, pid); /* whoever is first: a stop may come before the child has run */
     fcntl(ends[0], F_SETFL, O_NONBLOCK);

@@ -39,7 +39,7 @@ static void on_watch(int sig)
     (void)sig;
     if (poll(&p, 1, 0) == 1 && has_left(p.revents)) {
         client_gone = 1;
-        raise(SIGTERM);
+        kill(getpid(), SIGTERM);
     }
     errno = saved;
 }
@@ -97,11 +97,9 @@ static enum came await_input(const struct client *c, struct err *e)
 
     while (!is_stopped(c)) {
         if (poll(p, 2, -1) < 0) {
-            int errnum = errno;
-
-            if (errnum == EINTR)
+            if (errno == EINTR)
                 continue;
-            err_set_errno(e, STATUS_HOST, errnum, "standard input: cannot wait");
+            err_host(e, "standard input: cannot wait");
             return CAME_FAILURE;
         }
         if (p[0].revents != 0)
@@ -151,11 +149,9 @@ static enum came read_chunk(struct client *c, struct err *e)
         return came;
     n = read(STDIN_FILENO, c->s + c->len, CHUNK_LEN);
     if (n < 0) {
-        int errnum = errno;
-
-        if (errnum == EINTR || errnum == EAGAIN)
+        if (errno == EINTR || errno == EAGAIN)
             return CAME;
-        err_set_errno(e, STATUS_HOST, errnum, "standard input: cannot read");
+        err_host(e, "standard input: cannot read");
         return CAME_FAILURE;
     }
     c->len += (size_t)n;
@@ -213,12 +209,10 @@ enum came client_write(struct client *c, const char *s, size_t len, struct err *
 
             poll(&p, 1, -1);
         } else if (errno != EINTR) {
-            int errnum = errno;
-
-            if (errnum == EPIPE)
+            if (errno == EPIPE)
                 client_end_gone(e);
             else
-                err_set_errno(e, STATUS_HOST, errnum, "standard output: cannot write");
+                err_host(e, "standard output: cannot write");
             return CAME_FAILURE;
         }
         if (left == 0 || !is_stopped(c))

@@ -335,12 +335,10 @@ static int enter_folder(const char *path, struct err *e)
 {
     const char *slash = strrchr(path, '/');
     char *folder = slash == NULL ? NULL : strndup(path, slash == path ? 1 : (size_t)(slash - path));
-    int result = 0, errnum;
+    int result = 0;
 
-    if (slash != NULL && (folder == NULL || chdir(folder) != 0)) {
-        errnum = errno;
-        result = err_set_errno(e, STATUS_HOST, errnum, "%s: cannot enter its folder", path);
-    }
+    if (slash != NULL && (folder == NULL || chdir(folder) != 0))
+        result = err_host(e, "%s: cannot enter its folder", path);
     free(folder);
     return result;
 }
@@ -351,7 +349,6 @@ static int open_signals(struct run *r, struct err *e)
     struct sigaction old;
     sigset_t set;
     unsigned i;
-    int errnum;
 
     /* Who was started with SIGCHLD ignored has children that go without a word. */
     signal(SIGCHLD, SIG_DFL);
@@ -362,8 +359,7 @@ static int open_signals(struct run *r, struct err *e)
             sigaddset(&set, stops[i]);
     sigprocmask(SIG_BLOCK, &set, &r->mask);
     r->polls[0] = (struct pollfd){.fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC), .events = POLLIN};
-    errnum = errno;
-    return r->polls[0].fd >= 0 ? 0 : err_set_errno(e, STATUS_HOST, errnum, "batch: cannot wait for signals");
+    return r->polls[0].fd >= 0 ? 0 : err_host(e, "batch: cannot wait for signals");
 }
 
 static void print_end(struct run *r, struct text *t)
@@ -383,7 +379,7 @@ static int run_batch(struct run *r, batch_run *run, struct text *report, enum st
 
     r->results = calloc(r->batch.tests_n, sizeof(*r->results));
     if (r->results == NULL)
-        return err_set_errno(e, STATUS_HOST, ENOMEM, "host memory: %s", r->o->image);
+        return err_memory(e, r->o->image);
     for (i = 0; i < r->o->jobs; i++)
         r->jobs[i].from = -1;
     r->next = r->batch.tests;
@@ -434,7 +430,7 @@ int cmd_batch(const struct options *o, batch_run *run, struct text *report, enum
     int result;
 
     if (r == NULL)
-        return err_set_errno(e, STATUS_HOST, ENOMEM, "host memory: %s", o->image);
+        return err_memory(e, o->image);
     r->o = o;
     result = file_read_text(o->image, BATCH_LEN_MAX, &text, &len, e);
     if (result == 0 && batchfile_parse(text, len, &r->batch, e) != 0)

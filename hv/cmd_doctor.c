@@ -3,68 +3,53 @@
  * a guest of a few bytes goes the whole way from image to exit.
  */
 #include <elf.h>
+#include <stddef.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "boot/image.h"
 #include "hv/cmd.h"
 #include "hv/run.h"
-#include "mem/bytes.h"
 #include "mem/guest_abi.h"
 #include "mem/num.h"
 
 #define PROBE_TIME_NS ((uint64_t)5 * 1000000000u)
 
-#define EHDR_MAX      64
-#define PHDR_MAX      56
-#define CODE_OFF      0x100
-
 /*
- * and esp, -16; out PORT_HALT, al; hlt. In 64-bit code the same bytes clear
- * the high half of rsp, which a guest that ends at once does not miss.
+ * A position-independent image with nothing but code: and esp, -16; out
+ * PORT_HALT, al; hlt. In 64-bit code the same bytes clear the high half of rsp,
+ * which a guest that ends at once does not miss.
  */
-static const uint8_t probe_code[] = {0x83, 0xe4, 0xf0, 0xe6, PORT_HALT, 0xf4};
-
-#define PROBE_LEN (CODE_OFF + sizeof(probe_code))
-
-/* A position-independent image with nothing but the probe's code, in the format of `machine`. */
-static void make_probe(enum elf_machine machine, uint8_t out[PROBE_LEN])
-{
-    bool wide = machine == ELF_X86_64;
-    uint8_t *p = out + (wide ? EHDR_MAX : 52);
-
-    memset(out, 0, PROBE_LEN);
-    memcpy(out + CODE_OFF, probe_code, sizeof(probe_code));
-    memcpy(out, ELFMAG, SELFMAG);
-    out[EI_CLASS] = wide ? ELFCLASS64 : ELFCLASS32;
-    out[EI_DATA] = ELFDATA2LSB;
-    out[EI_VERSION] = EV_CURRENT;
-    store_le16(out + 16, ET_DYN);
-    store_le16(out + 18, wide ? EM_X86_64 : EM_386);
-    store_le32(out + 20, EV_CURRENT);
-    store_le32(out + 24, CODE_OFF); /* e_entry */
-    if (wide) {
-        store_le64(out + 32, (uint64_t)(p - out)); /* e_phoff */
-        store_le16(out + 52, EHDR_MAX);
-        store_le16(out + 54, PHDR_MAX);
-        store_le16(out + 56, 1);
-        store_le32(p, PT_LOAD);
-        store_le32(p + 4, PF_R | PF_X);
-        store_le64(p + 32, PROBE_LEN); /* p_filesz */
-        store_le64(p + 40, PROBE_LEN);
-        store_le64(p + 48, PAGE_LEN);
-    } else {
-        store_le32(out + 28, (uint32_t)(p - out));
-        store_le16(out + 40, 52);
-        store_le16(out + 42, 32);
-        store_le16(out + 44, 1);
-        store_le32(p, PT_LOAD);
-        store_le32(p + 16, PROBE_LEN);
-        store_le32(p + 20, PROBE_LEN);
-        store_le32(p + 24, PF_R | PF_X);
-        store_le32(p + 28, PAGE_LEN);
+#define PROBE(bits, machine)                                                                                 \
+    {                                                                                                        \
+        .header = {.e_ident = {ELFMAG0, ELFMAG1, ELFMAG2, ELFMAG3, ELFCLASS##bits, ELFDATA2LSB, EV_CURRENT}, \
+                   .e_type = ET_DYN,                                                                         \
+                   .e_machine = (machine),                                                                   \
+                   .e_version = EV_CURRENT,                                                                  \
+                   .e_entry = offsetof(struct probe##bits, code),                                            \
+                   .e_phoff = offsetof(struct probe##bits, segment),                                         \
+                   .e_ehsize = sizeof(Elf##bits##_Ehdr),                                                     \
+                   .e_phentsize = sizeof(Elf##bits##_Phdr),                                                  \
+                   .e_phnum = 1},                                                                            \
+        .segment = {.p_type = PT_LOAD,                                                                       \
+                    .p_flags = PF_R | PF_X,                                                                  \
+                    .p_filesz = sizeof(struct probe##bits),                                                  \
+                    .p_memsz = sizeof(struct probe##bits),                                                   \
+                    .p_align = PAGE_LEN},                                                                    \
+        .code = {0x83, 0xe4, 0xf0, 0xe6, PORT_HALT, 0xf4},                                                   \
     }
-}
+
+static const struct probe32 {
+    Elf32_Ehdr header;
+    Elf32_Phdr segment;
+    uint8_t code[6];
+} probe32 = PROBE(32, EM_386);
+
+static const struct probe64 {
+    Elf64_Ehdr header;
+    Elf64_Phdr segment;
+    uint8_t code[6];
+} probe64 = PROBE(64, EM_X86_64);
 
 /* Run init of `snap` in a machine of its own. 0 when it ended by itself. */
 static int run_probe(const struct snapshot *snap, int kvm_fd, struct stop *stop, struct err *e)
@@ -105,13 +90,13 @@ static int try_kind(const struct guest_kind *k, int kvm_fd, struct err *e)
         .sizes = layout_default_sizes(),
         .paging = k->geom != NULL ? GUEST_PAGING_ON : GUEST_PAGING_OFF,
     };
-    uint8_t image[PROBE_LEN];
+    bool wide = k->machine == ELF_X86_64;
     struct snapshot snap;
     struct stop stop;
     int result;
 
-    make_probe(k->machine, image);
-    if (image_build(image, sizeof(image), "probe", &opt, &snap, e) != 0)
+    if (image_build(wide ? (const uint8_t *)&probe64 : (const uint8_t *)&probe32,
+                    wide ? sizeof(probe64) : sizeof(probe32), "probe", &opt, &snap, e) != 0)
         return -1;
     result = stop_open(&stop, e);
     if (result == 0) {

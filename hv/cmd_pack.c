@@ -146,8 +146,8 @@ static int pack(struct pack *p, struct err *e)
     if (make_args(p, e) != 0)
         return -1;
     if (p->args.failed || p->list.failed)
-        return err_set_errno(e, STATUS_HOST, ENOMEM, "host memory: %s", PID1_ARGS);
-    if (save_begin(&p->to, p->o->output, e) != 0)
+        return err_memory(e, PID1_ARGS);
+    if (save_begin(&p->to, p->o->output, 0, e) != 0)
         return -1;
     p->cpio.to = &p->to;
     if (add_all(p, e) == 0)

@@ -57,10 +57,8 @@ int console_flush(struct console *c, struct err *e)
 
             poll(&p, 1, -1);
         } else if (errno != EINTR) {
-            int errnum = errno;
-
             c->n = 0;
-            return err_set_errno(e, STATUS_HOST, errnum, "guest output: cannot write");
+            return err_host(e, "guest output: cannot write");
         }
         if (stop_why(c->stop) != STOP_NONE)
             result = CONSOLE_STOPPED;

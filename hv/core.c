@@ -6,16 +6,13 @@
 #include "hv/core.h"
 
 #include <elf.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
-#include <stdio.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "boot/x86.h"
+#include "hv/save.h"
 #include "mem/assert.h"
 #include "mem/bytes.h"
 #include "mem/format.h"
@@ -28,8 +25,6 @@
 
 /* Program headers and notes of an ELF32 core lie below 4 GiB too. */
 #define NARROW_DATA_MAX 0xff000000u
-
-#define TEMP_NAME       ".vmm-core-XXXXXX"
 
 struct segment {
     uint64_t va, len;
@@ -54,13 +49,12 @@ struct core {
     const char *by;  /* how memory was found, for the note */
     const char *cut; /* why it is cut short, NULL if it is not */
 
-    int fd;
-    const char *path; /* for messages */
-    int result;       /* -1: a write failed, as *e tells */
+    struct save *to;
+    int result; /* -1: a write failed, as *e tells */
     struct err *e;
 };
 
-/* --- fields one behind the other ----------------------------------------------------------------- */
+/* --- fields one behind the other, little-endian as the host is --------------------------------------- */
 
 struct fields {
     uint8_t *at;
@@ -81,57 +75,26 @@ static void put_bytes(struct fields *f, const void *from, size_t len)
 
 static void put_16(struct fields *f, uint16_t v)
 {
-    uint8_t b[2];
-
-    store_le16(b, v);
-    put_bytes(f, b, sizeof(b));
+    put_bytes(f, &v, sizeof(v));
 }
 
 static void put_32(struct fields *f, uint32_t v)
 {
-    uint8_t b[4];
-
-    store_le32(b, v);
-    put_bytes(f, b, sizeof(b));
+    put_bytes(f, &v, sizeof(v));
 }
 
 /* As long as an address of the file's class. */
 static void put_word(struct fields *f, uint64_t v)
 {
-    uint8_t b[8];
-
-    store_le64(b, v);
-    put_bytes(f, b, f->word);
+    put_bytes(f, &v, f->word);
 }
 
 static void put_64(struct fields *f, uint64_t v)
 {
-    uint8_t b[8];
-
-    store_le64(b, v);
-    put_bytes(f, b, sizeof(b));
+    put_bytes(f, &v, sizeof(v));
 }
 
 /* --- the file ------------------------------------------------------------------------------------ */
-
-static int write_at(const struct core *c, const uint8_t *bytes, uint64_t len, uint64_t off)
-{
-    while (len != 0) {
-        ssize_t n = pwrite(c->fd, bytes, len, (off_t)off);
-
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0) {
-            int errnum = n < 0 ? errno : ENOSPC;
-
-            return err_set_errno(c->e, STATUS_HOST, errnum, "%s: cannot write the core", c->path);
-        }
-        bytes += n;
-        len -= (uint64_t)n;
-        off += (uint64_t)n;
-    }
-    return 0;
-}
 
 static bool page_is_zero(const uint8_t *page)
 {
@@ -164,7 +127,7 @@ static int write_memory(const struct core *c, uint64_t pa, uint64_t len, uint64_
             at += PAGE_LEN;
             continue;
         }
-        if (write_at(c, from, n, off + at) != 0)
+        if (save_write(c->to, off + at, from, n, c->e) != 0)
             return -1;
         at += n;
     }
@@ -342,26 +305,44 @@ static void put_note_head(struct fields *f, const char *name, uint32_t type, siz
     put_bytes(f, NULL, (4 - name_len % 4) % 4);
 }
 
-/* pr_reg: user_regs_struct of the two machines, <sys/user.h>. -1: not in a system call. */
+struct words {
+    struct cpu_regs r;
+    uint64_t orig, cs, ss, ds, es, fs, gs, fs_base, gs_base;
+};
+
+#define WORD(name) (offsetof(struct words, name) / sizeof(uint64_t))
+
+/* pr_reg: user_regs_struct of the two machines, <sys/user.h>. orig is -1: not in a system call. */
 static void put_registers(struct fields *f, bool wide, const struct cpu_regs *r, const struct cpu_sregs *s)
 {
-    const uint64_t words64[] = {
-        r->r15,         r->r14,         r->r13,         r->r12,     r->rbp,     r->rbx,
-        r->r11,         r->r10,         r->r9,          r->r8,      r->rax,     r->rcx,
-        r->rdx,         r->rsi,         r->rdi,         UINT64_MAX, r->rip,     s->cs.selector,
-        r->rflags,      r->rsp,         s->ss.selector, s->fs.base, s->gs.base, s->ds.selector,
-        s->es.selector, s->fs.selector, s->gs.selector,
+    static const uint8_t order64[] = {
+        WORD(r.r15),   WORD(r.r14),   WORD(r.r13), WORD(r.r12), WORD(r.rbp),    WORD(r.rbx), WORD(r.r11),
+        WORD(r.r10),   WORD(r.r9),    WORD(r.r8),  WORD(r.rax), WORD(r.rcx),    WORD(r.rdx), WORD(r.rsi),
+        WORD(r.rdi),   WORD(orig),    WORD(r.rip), WORD(cs),    WORD(r.rflags), WORD(r.rsp), WORD(ss),
+        WORD(fs_base), WORD(gs_base), WORD(ds),    WORD(es),    WORD(fs),       WORD(gs),
     };
-    const uint64_t words32[] = {
-        r->rbx, r->rcx,         r->rdx,         r->rsi,         r->rdi,         r->rbp,
-        r->rax, s->ds.selector, s->es.selector, s->fs.selector, s->gs.selector, UINT64_MAX,
-        r->rip, s->cs.selector, r->rflags,      r->rsp,         s->ss.selector,
+    static const uint8_t order32[] = {
+        WORD(r.rbx), WORD(r.rcx), WORD(r.rdx),    WORD(r.rsi), WORD(r.rdi), WORD(r.rbp),
+        WORD(r.rax), WORD(ds),    WORD(es),       WORD(fs),    WORD(gs),    WORD(orig),
+        WORD(r.rip), WORD(cs),    WORD(r.rflags), WORD(r.rsp), WORD(ss),
     };
-    const uint64_t *words = wide ? words64 : words32;
-    size_t n = wide ? sizeof(words64) / sizeof(words64[0]) : sizeof(words32) / sizeof(words32[0]), i;
+    const struct words words = {
+        .r = *r,
+        .orig = UINT64_MAX,
+        .cs = s->cs.selector,
+        .ss = s->ss.selector,
+        .ds = s->ds.selector,
+        .es = s->es.selector,
+        .fs = s->fs.selector,
+        .gs = s->gs.selector,
+        .fs_base = s->fs.base,
+        .gs_base = s->gs.base,
+    };
+    const uint8_t *order = wide ? order64 : order32;
+    size_t n = wide ? sizeof(order64) : sizeof(order32), i;
 
     for (i = 0; i < n; i++)
-        put_word(f, words[i]);
+        put_bytes(f, (const uint8_t *)&words + sizeof(uint64_t) * order[i], f->word);
 }
 
 /* struct elf_prstatus, <sys/procfs.h>: 336 bytes on x86-64, 144 on i386. */
@@ -457,7 +438,7 @@ static int write_program_headers(const struct core *c, uint64_t notes_len)
         put_program_header(&f, c->wide, PT_LOAD, off, &c->segments[i]);
         off += c->segments[i].len;
     }
-    result = write_at(c, f.at, f.len, off);
+    result = save_write(c->to, off, f.at, f.len, c->e);
     free(f.at);
     return result;
 }
@@ -476,14 +457,13 @@ static int write_first_page(const struct core *c, const struct cpu_regs *regs, c
         put_auxv(&notes, c->vm->snap);
     put_vmm_note(&notes, c, sregs);
     *notes_len = notes.len;
-    return write_at(c, page, sizeof(page), 0);
+    return save_write(c->to, 0, page, sizeof(page), c->e);
 }
 
-static int write_all(const struct vm *vm, const struct cpu_regs *regs, const struct cpu_sregs *sregs, int fd,
-                     const char *path, struct err *e)
+static int write_all(const struct vm *vm, const struct cpu_regs *regs, const struct cpu_sregs *sregs,
+                     struct save *to, struct err *e)
 {
-    struct core c = {
-        .vm = vm, .wide = vm->snap->kind->machine == ELF_X86_64, .by = "", .fd = fd, .path = path, .e = e};
+    struct core c = {.vm = vm, .wide = vm->snap->kind->machine == ELF_X86_64, .by = "", .to = to, .e = e};
     uint64_t notes_len = 0;
 
     c.segments = calloc(CORE_SEGMENTS_MAX, sizeof(*c.segments));
@@ -501,58 +481,34 @@ static int write_all(const struct vm *vm, const struct cpu_regs *regs, const str
 
 /* --- where it goes ------------------------------------------------------------------------------- */
 
-static int refuse_path(const char *path, int errnum, struct err *e)
+/* The temporary is of this process alone: several that write to one path are not in each other's way. */
+static int begin(struct save *sv, const char *path, struct err *e)
 {
-    return err_set_errno(e, STATUS_HOST, errnum, "%s: cannot write a core there", path);
-}
-
-/* The folder part of `path` with its last slash, and `name` behind it. */
-static int make_neighbour(const char *path, const char *name, char out[PATH_MAX], struct err *e)
-{
-    const char *slash = strrchr(path, '/');
-    int folder_len = slash != NULL ? (int)(slash + 1 - path) : 0;
-
-    if (strlen(path) >= PATH_MAX || format_text(out, PATH_MAX, "%.*s%s", folder_len, path, name) >= PATH_MAX)
-        return refuse_path(path, ENAMETOOLONG, e);
-    return 0;
+    return save_begin(sv, path, (unsigned)getpid(), e) == 0 ? 0 : err_wrap(e, "core");
 }
 
 int core_check_path(const char *path, struct err *e)
 {
-    char folder[PATH_MAX];
-    struct stat st;
+    struct save sv;
 
-    if (make_neighbour(path, ".", folder, e) != 0)
+    if (begin(&sv, path, e) != 0)
         return -1;
-    if (lstat(path, &st) == 0) {
-        if (!S_ISREG(st.st_mode))
-            return err_set(e, STATUS_HOST, "%s: not a regular file, a core cannot replace it", path);
-    } else if (errno != ENOENT || path[0] == '\0') {
-        return refuse_path(path, errno, e);
-    }
-    if (access(folder, W_OK | X_OK) != 0)
-        return refuse_path(path, errno, e);
+    save_cancel(&sv);
     return 0;
 }
 
 int core_write(const struct vm *vm, const struct cpu_regs *regs, const struct cpu_sregs *sregs,
                const char *path, struct err *e)
 {
-    char temp[PATH_MAX];
-    int fd, result;
+    struct save sv;
 
-    if (core_check_path(path, e) != 0 || make_neighbour(path, TEMP_NAME, temp, e) != 0)
+    if (begin(&sv, path, e) != 0)
         return -1;
-    fd = mkostemp(temp, O_CLOEXEC);
-    if (fd < 0)
-        return err_set_errno(e, STATUS_HOST, errno, "%s: cannot create a file beside it", path);
-    result = write_all(vm, regs, sregs, fd, path, e);
-    /* Some file systems find out only now that they are full. */
-    if (close(fd) != 0 && result == 0)
-        result = refuse_path(path, errno, e);
-    if (result == 0 && rename(temp, path) != 0)
-        result = refuse_path(path, errno, e);
-    if (result != 0)
-        unlink(temp);
-    return result;
+    if (write_all(vm, regs, sregs, &sv, e) == 0) {
+        if (save_end(&sv, 0600, e) == 0)
+            return 0;
+    } else {
+        save_cancel(&sv);
+    }
+    return err_wrap(e, "core");
 }

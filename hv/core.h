@@ -53,17 +53,15 @@
     4u /* KVM reset the vCPU: by the tables the guest started with; registers are KVM's */
 
 /*
- * Whether a core can be made at `path`, as far as that can be told beforehand:
- * nothing or a regular file is there, and its folder can be written to.
- * STATUS_HOST if not.
+ * Whether a core can be begun at `path`: nothing or a regular file is there, and
+ * a file can be made beside it. STATUS_HOST if not.
  */
 int core_check_path(const char *path, struct err *e);
 
 /*
  * Write the core of the stopped guest in `vm`, with these registers, to
- * `path`: into a temporary file beside it, readable by its owner only, which
- * replaces what is there when it is complete. STATUS_HOST on failure, with
- * nothing left behind. The vCPU does not run meanwhile.
+ * `path`, readable by its owner only and as hv/save.h has it. STATUS_HOST on
+ * failure, with nothing left behind. The vCPU does not run meanwhile.
  */
 int core_write(const struct vm *vm, const struct cpu_regs *regs, const struct cpu_sregs *sregs,
                const char *path, struct err *e);

@@ -49,7 +49,7 @@ int expect_add(struct expect *x, const char *text, size_t n, bool reject, struct
     if (more == NULL || t.bytes == NULL || t.fail == NULL) {
         free(t.bytes);
         free(t.fail);
-        return err_set_errno(e, STATUS_HOST, ENOMEM, "host memory: --%s", reject ? "reject" : "expect");
+        return err_memory(e, reject ? "--reject" : "--expect");
     }
     copy_lines(&t, text, n);
     for (i = 1; i < t.n; i++)

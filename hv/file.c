@@ -96,7 +96,7 @@ int file_read_text(const char *path, uint64_t max, char **out, size_t *len, stru
     file_free(&f);
     if (t.failed) {
         text_free(&t);
-        return err_set_errno(e, STATUS_HOST, ENOMEM, "host memory: %s", path);
+        return err_memory(e, path);
     }
     *out = t.s;
     *len = t.len;

@@ -13,11 +13,9 @@ int host_random(void *out, size_t len, struct err *e)
         ssize_t n = getrandom(p, len, 0);
 
         if (n < 0) {
-            int errnum = errno;
-
-            if (errnum == EINTR)
+            if (errno == EINTR)
                 continue;
-            return err_set_errno(e, STATUS_HOST, errnum, "host: cannot get random bytes");
+            return err_host(e, "host: cannot get random bytes");
         }
         p += n;
         len -= (size_t)n;

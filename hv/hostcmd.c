@@ -112,15 +112,13 @@ static int start(const char *command, struct child *out, struct err *why)
     memcpy(line, command, strlen(command) + 1);
     if (!split(line, words))
         return err_set(why, STATUS_HOST, "command has no word, or more than %d", HOSTCMD_WORDS_MAX);
-    if (pipe2(in, O_CLOEXEC) != 0) {
-        errnum = errno;
-        return err_set_errno(why, STATUS_HOST, errnum, "cannot make a pipe");
-    }
+    if (pipe2(in, O_CLOEXEC) != 0)
+        return err_host(why, "cannot make a pipe");
     if (pipe2(from, O_CLOEXEC) != 0) {
-        errnum = errno;
+        err_host(why, "cannot make a pipe");
         close(in[0]);
         close(in[1]);
-        return err_set_errno(why, STATUS_HOST, errnum, "cannot make a pipe");
+        return -1;
     }
     errnum = spawn(words, in[0], from[1], &c.pid);
     close(in[0]);

@@ -24,6 +24,13 @@ int kvm_failed(const char *name, int errnum, struct err *e)
     return err_set_errno(e, STATUS_HOST, errnum, "kvm: %s failed", name);
 }
 
+int kvm_call(int fd, unsigned long request, void *arg, const char *name, struct err *e)
+{
+    int result = ioctl(fd, (int)request, arg);
+
+    return result >= 0 ? result : kvm_failed(name, errno, e);
+}
+
 void machine_close(struct machine *m)
 {
     dirty_close(m);
@@ -52,18 +59,14 @@ int machine_set_slot(struct machine *m, uint32_t slot, struct gpa at, uint64_t l
 
     assert(num_is_page_aligned(at.v) && num_is_page_aligned(len));
     if (ioctl(m->vm_fd, KVM_SET_USER_MEMORY_REGION, &r) != 0) {
-        int errnum = errno;
-
         /* KVM may have a slot of its own there, which the number alone does not tell anybody. */
-        if (errnum == EEXIST && num_overlap(at.v, len, APIC_ACCESS_PAGE, PAGE_LEN))
-            return err_set_errno(e, STATUS_HOST, errnum,
-                                 "kvm: KVM_SET_USER_MEMORY_REGION failed for slot %" PRIu32 " at 0x%" PRIx64
-                                 "-0x%" PRIx64 ", over the APIC page 0x%x",
-                                 slot, at.v, at.v + len, APIC_ACCESS_PAGE);
-        return err_set_errno(e, STATUS_HOST, errnum,
-                             "kvm: KVM_SET_USER_MEMORY_REGION failed for slot %" PRIu32 " at 0x%" PRIx64
-                             "-0x%" PRIx64,
-                             slot, at.v, at.v + len);
+        bool over_apic = errno == EEXIST && num_overlap(at.v, len, APIC_ACCESS_PAGE, PAGE_LEN);
+
+        _Static_assert(APIC_ACCESS_PAGE == 0xfee00000u, "the number in the message");
+        err_host(
+            e, "kvm: KVM_SET_USER_MEMORY_REGION failed for slot %" PRIu32 " at 0x%" PRIx64 "-0x%" PRIx64 "%s",
+            slot, at.v, at.v + len, over_apic ? ", over the APIC page 0xfee00000" : "");
+        return -1;
     }
     return 0;
 }
@@ -135,10 +138,8 @@ int machine_run(struct machine *m, struct exit *out, struct err *e)
     if (relieved < 0)
         return -1;
     if (result != 0) {
-        int errnum = errno;
-
-        if (errnum != EINTR)
-            return kvm_failed("KVM_RUN", errnum, e);
+        if (errno != EINTR)
+            return kvm_failed("KVM_RUN", errno, e);
         x.kind = wake_halted(m) ? EXIT_HLT : EXIT_INTERRUPTED;
         *out = x;
         return 0;
@@ -206,9 +207,7 @@ int machine_set_irq(struct machine *m, unsigned line, bool level, struct err *e)
 {
     struct kvm_irq_level l = {.irq = line, .level = level};
 
-    if (ioctl(m->vm_fd, KVM_IRQ_LINE, &l) != 0)
-        return kvm_failed("KVM_IRQ_LINE", errno, e);
-    return 0;
+    return KVM_CALL(m->vm_fd, KVM_IRQ_LINE, &l, e);
 }
 
 int machine_pulse_irq0(struct machine *m, struct err *e)

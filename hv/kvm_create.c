@@ -60,32 +60,34 @@ static int open_failed(int errnum, struct err *e)
     return -1;
 }
 
-int kvm_open(int *out, struct err *e)
+static int check_kvm(int fd, struct err *e)
 {
-    int fd = open(KVM_PATH, O_RDWR | O_CLOEXEC);
-    int version;
+    int version = ioctl(fd, KVM_GET_API_VERSION, 0);
     unsigned i;
 
-    if (fd < 0)
-        return open_failed(errno, e);
-    version = ioctl(fd, KVM_GET_API_VERSION, 0);
-    if (version < 0) {
-        int errnum = errno;
-
-        close(fd);
-        return err_set_errno(e, STATUS_UNSUPPORTED, errnum, "%s: not KVM (KVM_GET_API_VERSION)", KVM_PATH);
-    }
-    if (version != KVM_API_VERSION) {
-        close(fd);
+    if (version < 0)
+        return err_set_errno(e, STATUS_UNSUPPORTED, errno, "%s: not KVM (KVM_GET_API_VERSION)", KVM_PATH);
+    if (version != KVM_API_VERSION)
         return err_set(e, STATUS_UNSUPPORTED, "kvm: wrong API version (%d, %d wanted)", version,
                        KVM_API_VERSION);
-    }
     for (i = 0; i < sizeof(caps_needed) / sizeof(caps_needed[0]); i++) {
         if (ioctl(fd, KVM_CHECK_EXTENSION, caps_needed[i].cap) <= 0) {
-            close(fd);
             err_set(e, STATUS_UNSUPPORTED, "kvm: missing capability %s", caps_needed[i].name);
             return err_hint(e, "use a newer kernel (Linux 4.12 has all that vmm needs)");
         }
+    }
+    return 0;
+}
+
+int kvm_open(int *out, struct err *e)
+{
+    int fd = open(KVM_PATH, O_RDWR | O_CLOEXEC);
+
+    if (fd < 0)
+        return open_failed(errno, e);
+    if (check_kvm(fd, e) != 0) {
+        close(fd);
+        return -1;
     }
     *out = fd;
     return 0;
@@ -93,7 +95,7 @@ int kvm_open(int *out, struct err *e)
 
 static int set_cpuid(struct machine *m, struct kvm_cpuid2 *cpuid, struct err *e)
 {
-    return ioctl(m->vcpu_fd, KVM_SET_CPUID2, cpuid) == 0 ? 0 : kvm_failed("KVM_SET_CPUID2", errno, e);
+    return KVM_CALL(m->vcpu_fd, KVM_SET_CPUID2, cpuid, e);
 }
 
 /*
@@ -127,17 +129,14 @@ static int give_all_features(struct machine *m, int kvm_fd, const struct machine
 {
     struct kvm_cpuid2 *cpuid;
     unsigned i, j;
-    int result = -1;
+    int result;
 
     cpuid = calloc(1, sizeof(*cpuid) + CPUID_ENTRIES * sizeof(cpuid->entries[0]));
     if (cpuid == NULL)
         return err_memory(e, "CPUID table");
     cpuid->nent = CPUID_ENTRIES;
-    if (ioctl(kvm_fd, KVM_GET_SUPPORTED_CPUID, cpuid) != 0) {
-        kvm_failed("KVM_GET_SUPPORTED_CPUID", errno, e);
-        goto out;
-    }
-    for (i = 0; i < cpuid->nent; i++) {
+    result = KVM_CALL(kvm_fd, KVM_GET_SUPPORTED_CPUID, cpuid, e);
+    for (i = 0; result == 0 && i < cpuid->nent; i++) {
         struct kvm_cpuid_entry2 *c = &cpuid->entries[i];
 
         for (j = 0; j < sizeof(cpuid_hidden) / sizeof(cpuid_hidden[0]); j++) {
@@ -148,8 +147,8 @@ static int give_all_features(struct machine *m, int kvm_fd, const struct machine
         }
         fix_cpuid(c, opt);
     }
-    result = set_cpuid(m, cpuid, e);
-out:
+    if (result == 0)
+        result = set_cpuid(m, cpuid, e);
     free(cpuid);
     return result;
 }
@@ -199,11 +198,9 @@ static int place_real_mode(struct machine *m, struct err *e)
 {
     uint64_t map = REAL_MODE_MAP;
 
-    if (ioctl(m->vm_fd, KVM_SET_IDENTITY_MAP_ADDR, &map) != 0)
-        return kvm_failed("KVM_SET_IDENTITY_MAP_ADDR", errno, e);
-    if (ioctl(m->vm_fd, KVM_SET_TSS_ADDR, (unsigned long)REAL_MODE_TSS) != 0)
-        return kvm_failed("KVM_SET_TSS_ADDR", errno, e);
-    return 0;
+    if (KVM_CALL(m->vm_fd, KVM_SET_IDENTITY_MAP_ADDR, &map, e) != 0)
+        return -1;
+    return KVM_CALL(m->vm_fd, KVM_SET_TSS_ADDR, (void *)(uintptr_t)REAL_MODE_TSS, e);
 }
 
 int kvm_module_has(const char *parameter)
@@ -275,11 +272,11 @@ int machine_open(struct machine *m, int kvm_fd, const struct machine_options *op
 
 static int map_run_page(struct machine *m, int kvm_fd, struct err *e)
 {
-    int len = ioctl(kvm_fd, KVM_GET_VCPU_MMAP_SIZE, 0);
+    int len = KVM_CALL(kvm_fd, KVM_GET_VCPU_MMAP_SIZE, NULL, e);
     void *run;
 
     if (len < 0)
-        return kvm_failed("KVM_GET_VCPU_MMAP_SIZE", errno, e);
+        return -1;
     if (len < (int)sizeof(struct kvm_run))
         return err_set(e, STATUS_HOST, "kvm: the shared run page is too small (%d bytes)", len);
     run = mmap(NULL, (size_t)len, PROT_READ | PROT_WRITE, MAP_SHARED, m->vcpu_fd, 0);
@@ -292,18 +289,16 @@ static int map_run_page(struct machine *m, int kvm_fd, struct err *e)
 
 int machine_add_cpu(struct machine *m, int kvm_fd, const struct machine_options *opt, struct err *e)
 {
-    const struct kvm_pit_config pit = {.flags = KVM_PIT_SPEAKER_DUMMY};
+    struct kvm_pit_config pit = {.flags = KVM_PIT_SPEAKER_DUMMY};
     int sync;
 
-    if (opt->real_mode && place_real_mode(m, e) != 0)
+    if ((opt->real_mode && place_real_mode(m, e) != 0) ||
+        (opt->irqchip && KVM_CALL(m->vm_fd, KVM_CREATE_IRQCHIP, NULL, e) != 0) ||
+        (opt->pit && KVM_CALL(m->vm_fd, KVM_CREATE_PIT2, &pit, e) != 0))
         return -1;
-    if (opt->irqchip && ioctl(m->vm_fd, KVM_CREATE_IRQCHIP, 0) != 0)
-        return kvm_failed("KVM_CREATE_IRQCHIP", errno, e);
-    if (opt->pit && ioctl(m->vm_fd, KVM_CREATE_PIT2, &pit) != 0)
-        return kvm_failed("KVM_CREATE_PIT2", errno, e);
-    m->vcpu_fd = ioctl(m->vm_fd, KVM_CREATE_VCPU, 0);
+    m->vcpu_fd = KVM_CALL(m->vm_fd, KVM_CREATE_VCPU, NULL, e);
     if (m->vcpu_fd < 0)
-        return kvm_failed("KVM_CREATE_VCPU", errno, e);
+        return -1;
     if (m->hidden_apic && finds_apic_page(m)) {
         apic = APIC_SHOWS;
         return MACHINE_SHOWS_APIC;

@@ -11,31 +11,20 @@
 #include "hv/kvm_failed.h"
 #include "mem/assert.h"
 
-#define PIC_MASTER 0
-#define PIC_SLAVE  1
-#define IOAPIC     2
+#define PIC_MASTER   0
+#define PIC_SLAVE    1
+#define IOAPIC       2
 
 #define MSRS_AT_ONCE 255u /* KVM takes less than 256 */
-
-static int call(int fd, unsigned long request, void *arg, const char *name, struct err *e)
-{
-    return ioctl(fd, (int)request, arg) < 0 ? kvm_failed(name, errno, e) : 0;
-}
-
-/* ioctl takes a pointer to data it will not change as one it might. */
-static void *unconst(const void *p)
-{
-    return (void *)(uintptr_t)p;
-}
 
 #define VCPU_PART(part, GET, SET)                                           \
     static int get_##part(struct machine *m, void *out, struct err *e)      \
     {                                                                       \
-        return call(m->vcpu_fd, GET, out, #GET, e);                         \
+        return kvm_call(m->vcpu_fd, GET, out, #GET, e);                     \
     }                                                                       \
     static int set_##part(struct machine *m, const void *in, struct err *e) \
     {                                                                       \
-        return call(m->vcpu_fd, SET, unconst(in), #SET, e);                 \
+        return kvm_call(m->vcpu_fd, SET, unconst(in), #SET, e);             \
     }
 
 VCPU_PART(xcrs, KVM_GET_XCRS, KVM_SET_XCRS)
@@ -46,15 +35,13 @@ VCPU_PART(xsave, KVM_GET_XSAVE, KVM_SET_XSAVE)
 
 static int get_events(struct machine *m, void *out, struct err *e)
 {
-    if (machine_settle(m, e) != 0)
-        return -1;
-    return call(m->vcpu_fd, KVM_GET_VCPU_EVENTS, out, "KVM_GET_VCPU_EVENTS", e);
+    return machine_settle(m, e) == 0 ? KVM_CALL(m->vcpu_fd, KVM_GET_VCPU_EVENTS, out, e) : -1;
 }
 
 static int set_events(struct machine *m, const void *in, struct err *e)
 {
     if ((m->sync & KVM_SYNC_X86_EVENTS) == 0)
-        return call(m->vcpu_fd, KVM_SET_VCPU_EVENTS, unconst(in), "KVM_SET_VCPU_EVENTS", e);
+        return KVM_CALL(m->vcpu_fd, KVM_SET_VCPU_EVENTS, unconst(in), e);
     memcpy(&m->run->s.regs.events, in, sizeof(struct kvm_vcpu_events));
     m->run->kvm_dirty_regs |= KVM_SYNC_X86_EVENTS;
     return 0;
@@ -66,12 +53,12 @@ static int get_chip(struct machine *m, uint32_t id, void *out, struct err *e)
 
     memset(chip, 0, sizeof(*chip));
     chip->chip_id = id;
-    return call(m->vm_fd, KVM_GET_IRQCHIP, chip, "KVM_GET_IRQCHIP", e);
+    return KVM_CALL(m->vm_fd, KVM_GET_IRQCHIP, chip, e);
 }
 
 static int set_chip(struct machine *m, const void *in, struct err *e)
 {
-    return call(m->vm_fd, KVM_SET_IRQCHIP, unconst(in), "KVM_SET_IRQCHIP", e);
+    return KVM_CALL(m->vm_fd, KVM_SET_IRQCHIP, unconst(in), e);
 }
 
 static int get_pic_master(struct machine *m, void *out, struct err *e)
@@ -91,12 +78,12 @@ static int get_ioapic(struct machine *m, void *out, struct err *e)
 
 static int get_pit(struct machine *m, void *out, struct err *e)
 {
-    return call(m->vm_fd, KVM_GET_PIT2, out, "KVM_GET_PIT2", e);
+    return KVM_CALL(m->vm_fd, KVM_GET_PIT2, out, e);
 }
 
 static int set_pit(struct machine *m, const void *in, struct err *e)
 {
-    return call(m->vm_fd, KVM_SET_PIT2, unconst(in), "KVM_SET_PIT2", e);
+    return KVM_CALL(m->vm_fd, KVM_SET_PIT2, unconst(in), e);
 }
 
 /* Of kvmclock only the time: it goes on from there, however long the guest was away. */
@@ -104,7 +91,7 @@ static int get_clock(struct machine *m, void *out, struct err *e)
 {
     struct kvm_clock_data now;
 
-    if (call(m->vm_fd, KVM_GET_CLOCK, &now, "KVM_GET_CLOCK", e) != 0)
+    if (KVM_CALL(m->vm_fd, KVM_GET_CLOCK, &now, e) != 0)
         return -1;
     memcpy(out, &now.clock, sizeof(now.clock));
     return 0;
@@ -115,7 +102,7 @@ static int set_clock(struct machine *m, const void *in, struct err *e)
     struct kvm_clock_data then = {.flags = 0};
 
     memcpy(&then.clock, in, sizeof(then.clock));
-    return call(m->vm_fd, KVM_SET_CLOCK, &then, "KVM_SET_CLOCK", e);
+    return KVM_CALL(m->vm_fd, KVM_SET_CLOCK, &then, e);
 }
 
 bool machine_sleeps(struct machine *m)
@@ -173,13 +160,12 @@ static int move_msrs(struct machine *m, struct kvm_msrs *k, unsigned long reques
                      struct err *e)
 {
     unsigned n = k->nmsrs;
-    int done = ioctl(m->vcpu_fd, (int)request, k);
+    int done = kvm_call(m->vcpu_fd, request, k, name, e);
 
     if (done < 0) {
-        int errnum = errno;
-
-        return err_set_errno(e, errnum == EINVAL ? STATUS_IMAGE : STATUS_HOST, errnum, "kvm: %s failed",
-                             name);
+        if (errno == EINVAL)
+            e->status = STATUS_IMAGE;
+        return -1;
     }
     if ((unsigned)done != n)
         return err_image(e, "kvm: %s refuses MSR 0x%" PRIx32, name, k->entries[done].index);
@@ -222,10 +208,8 @@ static int keep_msrs(struct machine *m, struct cpu_msr *msrs, unsigned *n, unsig
     while (at < *n) {
         unsigned asked = *n - at < MSRS_AT_ONCE ? *n - at : MSRS_AT_ONCE;
         struct kvm_msrs *k = make_msrs(msrs + at, asked);
-        int done = k == NULL ? err_memory(e, "MSRs") : ioctl(m->vcpu_fd, (int)request, k);
+        int done = k == NULL ? err_memory(e, "MSRs") : kvm_call(m->vcpu_fd, request, k, name, e);
 
-        if (done < 0 && k != NULL)
-            kvm_failed(name, errno, e);
         for (i = 0; (int)i < done; i++)
             msrs[at++].value = k->entries[i].data;
         free(k);
@@ -256,7 +240,7 @@ int kvm_list_msrs(int kvm_fd, struct machine *m, struct cpu_msr **out, unsigned 
         goto out;
     }
     list->nmsrs = KVM_MSRS_MAX;
-    if (call(kvm_fd, KVM_GET_MSR_INDEX_LIST, list, "KVM_GET_MSR_INDEX_LIST", e) != 0)
+    if (KVM_CALL(kvm_fd, KVM_GET_MSR_INDEX_LIST, list, e) != 0)
         goto out;
     for (i = 0; i < list->nmsrs; i++)
         msrs[i].index = list->indices[i];
@@ -292,5 +276,5 @@ int machine_filter_msrs(struct machine *m, const uint32_t *allowed, unsigned n, 
                                                          .nmsrs = 1,
                                                          .base = allowed[i],
                                                          .bitmap = all};
-    return call(m->vm_fd, KVM_X86_SET_MSR_FILTER, &filter, "KVM_X86_SET_MSR_FILTER", e);
+    return KVM_CALL(m->vm_fd, KVM_X86_SET_MSR_FILTER, &filter, e);
 }

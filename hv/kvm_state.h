@@ -20,10 +20,10 @@ enum part_of { PART_OF_ALL, PART_OF_IRQCHIP, PART_OF_PIT, PART_OF_SAVED };
 /* One part. `get` and `set` move `len` bytes; both fail with STATUS_HOST and the ioctl's name. */
 struct kvm_part {
     const char *name;
-    size_t len;
-    enum part_of part_of;
-    uint32_t id; /* in snapshot files */
-    bool late;   /* to be set after the registers, which undo it */
+    uint16_t len;
+    uint8_t part_of; /* enum part_of */
+    uint8_t id;      /* in snapshot files */
+    bool late;       /* to be set after the registers, which undo it */
     int (*get)(struct machine *m, void *out, struct err *e);
     int (*set)(struct machine *m, const void *in, struct err *e);
 };

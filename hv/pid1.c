@@ -293,7 +293,7 @@ static int read_list(const char *path, struct list **out, struct err *e)
     size_t len = 0;
 
     if (l == NULL)
-        return err_set_errno(e, STATUS_HOST, ENOMEM, "host memory: %s", path);
+        return err_memory(e, path);
     if (file_read_text(path, PID1_LIST_LEN_MAX, &l->text, &len, e) != 0) {
         free(l);
         return -1;

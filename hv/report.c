@@ -2,6 +2,7 @@
 #include "hv/report.h"
 
 #include <inttypes.h>
+#include <stddef.h>
 #include <string.h>
 
 #include "boot/x86.h"
@@ -25,36 +26,52 @@ void report_error(const struct err *e, struct text *out)
 }
 
 struct named_value {
-    const char *name;
+    char name[4];
     uint64_t value;
 };
 
-#define NAMED_MAX 24
+#define REG(name)                                  \
+    {                                              \
+#name, offsetof(struct outcome, regs.name) \
+    }
+#define SYSTEM(name)                                \
+    {                                               \
+#name, offsetof(struct outcome, sregs.name) \
+    }
 
-/* The registers worth showing: 64-bit guests have eight more. */
+/* The registers worth showing, which 32-bit guests know by names with an e and without r8 to r15. */
+static const struct {
+    char name[4];
+    uint16_t off;
+} registers[] = {
+    REG(rip),    REG(rsp),    REG(rbp),    {"rfl", offsetof(struct outcome, regs.rflags)},
+    REG(rax),    REG(rbx),    REG(rcx),    REG(rdx),
+    REG(rsi),    REG(rdi),    REG(r8),     REG(r9),
+    REG(r10),    REG(r11),    REG(r12),    REG(r13),
+    REG(r14),    REG(r15),    SYSTEM(cr0), SYSTEM(cr2),
+    SYSTEM(cr3), SYSTEM(cr4),
+};
+
+#define REGISTERS_N (sizeof(registers) / sizeof(registers[0]))
+#define NAMED_MAX   (REGISTERS_N + 1)
+
 static unsigned name_registers(const struct outcome *o, struct named_value v[NAMED_MAX])
 {
-    const struct cpu_regs *r = &o->regs;
-    const struct named_value narrow[] = {
-        {"eip", r->rip}, {"esp", r->rsp}, {"ebp", r->rbp}, {"efl", r->rflags}, {"eax", r->rax},
-        {"ebx", r->rbx}, {"ecx", r->rcx}, {"edx", r->rdx}, {"esi", r->rsi},    {"edi", r->rdi},
-    };
-    const struct named_value wide[] = {
-        {"rip", r->rip}, {"rsp", r->rsp}, {"rbp", r->rbp}, {"rfl", r->rflags}, {"rax", r->rax},
-        {"rbx", r->rbx}, {"rcx", r->rcx}, {"rdx", r->rdx}, {"rsi", r->rsi},    {"rdi", r->rdi},
-        {"r8", r->r8},   {"r9", r->r9},   {"r10", r->r10}, {"r11", r->r11},    {"r12", r->r12},
-        {"r13", r->r13}, {"r14", r->r14}, {"r15", r->r15},
-    };
-    const struct named_value system[] = {
-        {"cr0", o->sregs.cr0}, {"cr2", o->sregs.cr2},        {"cr3", o->sregs.cr3},
-        {"cr4", o->sregs.cr4}, {"cs", o->sregs.cs.selector},
-    };
-    bool is_wide = o->addr_digits > 8;
-    unsigned n = is_wide ? sizeof(wide) / sizeof(wide[0]) : sizeof(narrow) / sizeof(narrow[0]);
+    bool wide = o->addr_digits > 8;
+    unsigned n = 0, i;
 
-    memcpy(v, is_wide ? wide : narrow, n * sizeof(v[0]));
-    memcpy(v + n, system, sizeof(system));
-    return n + sizeof(system) / sizeof(system[0]);
+    for (i = 0; i < REGISTERS_N; i++) {
+        const char *name = registers[i].name;
+
+        if (!wide && name[0] == 'r' && name[1] <= '9')
+            continue;
+        memcpy(v[n].name, name, sizeof(v[n].name));
+        if (!wide && name[0] == 'r')
+            v[n].name[0] = 'e';
+        memcpy(&v[n++].value, (const uint8_t *)o + registers[i].off, sizeof(v[n].value));
+    }
+    v[n++] = (struct named_value){"cs", o->sregs.cs.selector};
+    return n;
 }
 
 static void add_registers(const struct outcome *o, struct text *out)

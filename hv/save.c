@@ -22,7 +22,7 @@ static int failed(const struct save *sv, const char *what, struct err *e)
 
 /* --- the temporary ----------------------------------------------------------------------------------------- */
 
-static int open_dir(struct save *sv, struct err *e)
+static int open_dir(struct save *sv, unsigned writer, struct err *e)
 {
     const char *slash = strrchr(sv->path, '/');
     struct stat st;
@@ -34,10 +34,13 @@ static int open_dir(struct save *sv, struct err *e)
     if (strlen(sv->name) > NAME_MAX - sizeof(".tmp"))
         return err_set(e, STATUS_HOST, "%s: the name is too long (%zu bytes, at most %zu)", sv->path,
                        strlen(sv->name), NAME_MAX - sizeof(".tmp"));
-    format_text(sv->temp, sizeof(sv->temp), ".%s.tmp", sv->name);
+    if (writer == 0)
+        format_text(sv->temp, sizeof(sv->temp), ".%s.tmp", sv->name);
+    else
+        format_text(sv->temp, sizeof(sv->temp), ".vmm-%u.tmp", writer);
     dir = slash == NULL ? strdup(".") : strndup(sv->path, slash == sv->path ? 1 : (size_t)(slash - sv->path));
     if (dir == NULL)
-        return err_set_errno(e, STATUS_HOST, ENOMEM, "host memory: %s", sv->path);
+        return err_memory(e, sv->path);
     sv->dir = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (sv->dir < 0)
         failed(sv, "open its directory", e);
@@ -153,10 +156,10 @@ static void close_both(struct save *sv)
         close(sv->dir);
 }
 
-int save_begin(struct save *sv, const char *path, struct err *e)
+int save_begin(struct save *sv, const char *path, unsigned writer, struct err *e)
 {
     *sv = (struct save){.path = path, .dir = -1, .fd = -1};
-    if (open_dir(sv, e) == 0 && make_temp(sv, e) == 0)
+    if (open_dir(sv, writer, e) == 0 && make_temp(sv, e) == 0)
         return 0;
     close_both(sv);
     return -1;

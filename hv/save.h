@@ -22,11 +22,12 @@ struct save {
 };
 
 /*
- * Begin to save `path`: a regular file or nothing is there. Ends with save_end
- * or save_cancel. All failures are STATUS_HOST and name the path; SIGXFSZ has
+ * Begin to save `path`: a regular file or nothing is there. Only one can at a
+ * time, unless each has a number of its own, `writer` other than 0, to name the
+ * temporary by. Ends with save_end or save_cancel. All failures are STATUS_HOST and name the path; SIGXFSZ has
  * to be ignored, or a limit on file sizes kills the process.
  */
-int save_begin(struct save *sv, const char *path, struct err *e);
+int save_begin(struct save *sv, const char *path, unsigned writer, struct err *e);
 
 /* Write at a place of the new file; what is never written to reads as zeros. */
 int save_write(const struct save *sv, uint64_t off, const void *bytes, uint64_t len, struct err *e);

@@ -77,7 +77,7 @@ static struct content *make_content(const struct snapshot *s, const char *path, 
     struct snapshot ignored;
 
     if (c == NULL) {
-        err_set_errno(e, STATUS_HOST, ENOMEM, "host memory: %s", path);
+        err_memory(e, path);
         return NULL;
     }
     c->chunks_len = chunks_len;
@@ -120,7 +120,7 @@ int snapfile_write(const struct snapshot *s, const char *path, struct err *e)
     if (c == NULL)
         return -1;
     progress_begin("save", c->file_len);
-    result = save_begin(&sv, path, e);
+    result = save_begin(&sv, path, 0, e);
     if (result == 0) {
         result = write_all(&sv, s, c, e);
         if (result == 0)

@@ -35,7 +35,7 @@ int words_split(char *text, char **words, int max)
         while (is_blank(*at))
             at++;
         if (*at == '#')
-            at += strcspn(at, "\n");
+            at = strchrnul(at, '\n');
         else if (*at == '\0')
             break;
         else if (n == max)

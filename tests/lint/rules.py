@@ -28,7 +28,9 @@ HEAVY = (
     (re.compile(r'(?<![\w.>])getopt\w*\s*\('), 'parse_options of vmm.c'),
     (re.compile(r'(?<![\w.>])timer_\w+\s*\('), 'hv/ktimer.h'),
     (re.compile(r'(?<![\w.>])(?:fork|posix_spawn\w*)\s*\('), '_Fork and vfork: there are no threads'),
-    (re.compile(r'(?<![\w.>])strtok(?:_r)?\s*\('), 'a loop'),
+    (re.compile(r'(?<![\w.>])(?:strtok(?:_r)?|strc?spn|strpbrk)\s*\('), 'strchrnul, or a loop'),
+    (re.compile(r'(?<![\w.>])(?:raise|abort)\s*\('), 'kill of the process itself'),
+    (re.compile(r'(?<![\w.>])mko?s?temps?\s*\('), 'hv/save.h'),
     (re.compile(r'(?<![\w.>])pthread_\w+\s*\('), 'nothing'),
 )
 # In pieces, or this file would be its own finding.

@@ -13,12 +13,14 @@ static struct err err;
 static void test_memory_map(void)
 {
     static const uint64_t lens[] = {MIB, MIB + 0x1000, BARE_RAM_MAX};
-    struct e820_range map[E820_MAX];
+    struct {
+        uint64_t at, len, type;
+    } map[E820_MAX] = {{0}};
     unsigned i, n;
 
     tap_case("memory maps cover RAM without a gap, and offer no byte of a screen or a BIOS");
     for (i = 0; i < 3; i++) {
-        n = bare_memory_map(lens[i], map);
+        n = bare_memory_map(lens[i], (uint8_t *)map, sizeof(map[0]));
         CHECK_EQ(n, i == 0 ? 2 : 3);
         CHECK(map[0].at == 0 && map[0].len == 0x9fc00 && map[0].type == 1);
         CHECK(map[1].at == 0x9fc00 && map[1].at + map[1].len == MIB && map[1].type == 2);

@@ -390,11 +390,11 @@ static void test_paths(void)
     if (stand(&s, "amd64", SCRATCH_LEN_DEFAULT)) {
         check_refused(&s, folder, "not a regular file");
         check_refused(&s, "/dev/null", "not a regular file");
-        check_refused(&s, "", "cannot write a core there");
+        check_refused(&s, "", "not the name of a file");
         snprintf(path, sizeof(path), "%s/none/core", folder);
-        check_refused(&s, path, "cannot write a core there: No such file or directory");
+        check_refused(&s, path, "none/core: cannot open its directory: No such file or directory");
         snprintf(path, sizeof(path), "%s/", core_path);
-        check_refused(&s, path, "cannot write a core there");
+        check_refused(&s, path, "not the name of a file");
         memset(path, 'x', sizeof(path) - 1);
         path[sizeof(path) - 1] = '\0';
         check_refused(&s, path, "xxx");
@@ -441,7 +441,7 @@ static void test_full(void)
             if (core_write(&s.vm, &s.regs, &s.sregs, core_path, &e) == 0)
                 break;
             CHECK_EQ(e.status, STATUS_HOST);
-            CHECK_HAS(e.text, "cannot write the core: File too large");
+            CHECK_HAS(e.text, "core: cannot write: File too large");
             CHECK(nothing_else_is_there());
         }
         setrlimit(RLIMIT_FSIZE, &all);

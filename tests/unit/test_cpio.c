@@ -71,7 +71,7 @@ static int write_archive(const char *const *names, const char *const *data)
     struct cpio c = {.to = &s};
     unsigned i;
 
-    if (save_begin(&s, path, &e) != 0)
+    if (save_begin(&s, path, 0, &e) != 0)
         return -1;
     for (i = 0; names[i] != NULL; i++)
         if (cpio_add(&c, names[i], data[i] == NULL ? S_IFDIR | 0755 : S_IFREG | 0644, data[i],
@@ -117,12 +117,12 @@ static void test_archive(void)
 
 static void test_save(void)
 {
-    struct save s;
+    struct save s, other;
 
     tap_case("a save that is cancelled leaves the file as it was, and nothing else");
     load();
     CHECK(len > 0);
-    CHECK_EQ(save_begin(&s, path, &e), 0);
+    CHECK_EQ(save_begin(&s, path, 0, &e), 0);
     CHECK_EQ(save_write(&s, 0, "x", 1, &e), 0);
     save_cancel(&s);
     CHECK_EQ(rmdir(folder), -1);
@@ -133,7 +133,7 @@ static void test_save(void)
     CHECK_EQ(mkdir(folder, 0700), 0);
 
     tap_case("what is not written reads as zeros, up to the length that was set");
-    CHECK_EQ(save_begin(&s, path, &e), 0);
+    CHECK_EQ(save_begin(&s, path, 0, &e), 0);
     CHECK_EQ(save_set_len(&s, 10, &e), 0);
     CHECK_EQ(save_write(&s, 4, "ab", 2, &e), 0);
     CHECK_EQ(save_end(&s, 0600, &e), 0);
@@ -142,11 +142,18 @@ static void test_save(void)
     CHECK(memcmp(bytes, "\0\0\0\0ab\0\0\0\0", 10) == 0);
 
     tap_case("a second save to the same path at the same time is refused");
-    CHECK_EQ(save_begin(&s, path, &e), 0);
-    CHECK_EQ(save_begin(&(struct save){.fd = -1}, path, &e), -1);
+    CHECK_EQ(save_begin(&s, path, 0, &e), 0);
+    CHECK_EQ(save_begin(&(struct save){.fd = -1}, path, 0, &e), -1);
     CHECK_EQ(e.status, STATUS_HOST);
     CHECK_HAS(e.text, "another process is saving to it");
+
+    tap_case("but for those that have a number of their own");
+    CHECK_EQ(save_begin(&other, path, 1, &e), 0);
+    CHECK_EQ(save_begin(&(struct save){.fd = -1}, path, 1, &e), -1);
+    CHECK_EQ(save_end(&other, 0600, &e), 0);
     save_cancel(&s);
+    load();
+    CHECK_EQ(len, 0);
 }
 
 int main(void)

@@ -11,7 +11,7 @@ void snapshot_free(struct snapshot *s)
     region_unmap(&s->placed);
     free(s->bare);
     s->bare = NULL;
-    if (s->from_file)
+    if (s->has_fd)
         close(s->file_fd);
-    s->from_file = false;
+    s->has_fd = false;
 }

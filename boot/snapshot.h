@@ -43,7 +43,8 @@ struct snapshot {
 
     /* One from a file: who wrote that is to blame for values that the host refuses. */
     bool from_file;
-    int file_fd;         /* open as long as this */
+    bool has_fd; /* `memory` is bytes of a file that no VM writes to: that one, or one without a name */
+    int file_fd; /* open as long as this */
     uint64_t memory_off; /* of `memory` in it */
 
     struct cpu_sregs sregs;

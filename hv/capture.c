@@ -2,6 +2,7 @@
 #include "hv/capture.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -162,17 +163,47 @@ out:
     return result;
 }
 
-/* As it is, but pages of zeros stay holes. Scratch is not part of it. */
-static int capture_identity(struct vm *vm, struct snapshot *s, struct err *e)
+/*
+ * What the guest wrote to until now is the snapshot's, and what it writes from
+ * now on its own, at the same host address: Linux has KVM forget where that
+ * was, so that each page is told of again (hv/track) when it is written.
+ */
+static int take_in_place(struct vm *vm, struct snapshot *s, struct err *e)
+{
+    s->file_fd = fcntl(vm->base.fd, F_DUPFD_CLOEXEC, 0);
+    if (s->file_fd < 0)
+        return err_host(e, "snapshot: cannot take the guest's memory");
+    s->has_fd = true;
+    if (region_map_file(&s->memory, s->file_fd, 0, vm->base.len, e) != 0 ||
+        pristine_seal_under(&vm->base, &vm->copy, e) != 0)
+        return -1;
+    vm->base_open = false;
+    return 0;
+}
+
+/* As it is, but pages of zeros stay holes. */
+static int copy_small(const struct vm *vm, struct region *out, struct err *e)
 {
     uint64_t off;
 
-    if (layout_captured(&vm->snap->plan, vm->snap->plan.snapshot_len, 0, 0, &s->plan, e) != 0 ||
-        region_map(&s->memory, s->plan.snapshot_len, e) != 0)
+    if (region_map(out, vm->copy.len, e) != 0)
         return -1;
-    for (off = 0; off < s->memory.len; off += PAGE_LEN)
+    for (off = 0; off < out->len; off += PAGE_LEN)
         if (!zero_is(vm->copy.base + off, PAGE_LEN))
-            memcpy(s->memory.base + off, vm->copy.base + off, PAGE_LEN);
+            memcpy(out->base + off, vm->copy.base + off, PAGE_LEN);
+    return 0;
+}
+
+/* Scratch is not part of it. */
+static int capture_identity(struct vm *vm, struct snapshot *s, struct err *e)
+{
+    if (layout_captured(&vm->snap->plan, vm->snap->plan.snapshot_len, 0, 0, &s->plan, e) != 0)
+        return -1;
+    if (vm->base_open)
+        return take_in_place(vm, s, e);
+    if ((vm->base.fd < 0 ? copy_small(vm, &s->memory, e)
+                         : pristine_copy(&vm->base, &vm->copy, &s->memory, e)) != 0)
+        return -1;
     return region_seal(&s->memory, e);
 }
 

@@ -213,7 +213,7 @@ int snapfile_read(const char *path, bool verify, struct snapshot *out, struct sn
         close(src.fd);
         return -1;
     }
-    s.from_file = true;
+    s.from_file = s.has_fd = true;
     s.file_fd = src.fd;
     s.memory_off = snap_section(&i, SNAP_MEMORY)->off;
     *out = s;

@@ -13,6 +13,7 @@
 #include "mem/bytes.h"
 #include "mem/guest_abi.h"
 #include "mem/num.h"
+#include "mem/zero.h"
 #include "paging/walk.h"
 
 /* The largest snapshot whose memory is copied for each VM. */
@@ -40,16 +41,23 @@ static const struct region *tables_of(const struct vm *vm)
 /*
  * The memory of an identity guest is its own. A small one is copied: that is
  * faster than to fault its pages in. Of a large one in a file, a VM has what
- * its guest writes, and shares the rest with everyone.
+ * its guest writes, and shares the rest with everyone. Any other large one is
+ * where a capture can take it, if the host lets us.
  */
 static int map_copy(struct vm *vm, struct err *e)
 {
     const struct snapshot *s = vm->snap;
     uint64_t len = s->plan.snapshot_len;
+    struct err ignored;
 
-    vm->copy_of_file = s->from_file && len > COPY_MAX;
-    if (!vm->copy_of_file)
-        return region_map(&vm->copy, len, e);
+    vm->copy_of_file = s->has_fd && len > COPY_MAX;
+    if (!vm->copy_of_file) {
+        vm->base_open =
+            !is_paged(vm) && len > COPY_MAX && pristine_open(&vm->base, len, &vm->copy, &ignored) == 0;
+        vm->blank = vm->base_open;
+        return vm->base_open ? 0 : region_map(&vm->copy, len, e);
+    }
+    vm->base = (struct pristine){.fd = s->file_fd, .off = s->memory_off, .len = len};
     if (region_map_file_private(&vm->copy, s->file_fd, s->memory_off, len, e) != 0)
         return -1;
     snapfile_guard_copy(&vm->copy);
@@ -218,6 +226,7 @@ int vm_open(struct vm *out, int kvm_fd, const struct snapshot *snap, const struc
     *vm = (struct vm){
         .snap = snap,
         .machine = MACHINE_CLOSED,
+        .base = PRISTINE_CLOSED,
         .kvm_fd = kvm_fd,
         .irqchip = opt->irqchip,
         .warm = opt->warm,
@@ -250,7 +259,10 @@ void vm_close(struct vm *vm)
     region_unmap(&vm->copy);
     if (vm->copy_of_file)
         snapfile_guard_copy(&vm->copy);
+    else
+        pristine_close(&vm->base);
     vm->copy_of_file = false;
+    vm->base = PRISTINE_CLOSED;
     region_unmap(&vm->messages);
     vm->usable = vm->ready = false;
 }
@@ -296,6 +308,18 @@ static void write_host_page(struct vm *vm, const uint8_t *random)
     memcpy(page + HOST_PAGE_RANDOM, random, HOST_PAGE_RANDOM_LEN);
 }
 
+/* Pages of zeros are there where nothing was written before, and take no memory. */
+static void fill_copy(struct vm *vm)
+{
+    const struct region *from = &vm->snap->memory;
+    uint64_t off;
+
+    for (off = 0; off < from->len; off += PAGE_LEN)
+        if (!vm->blank || !zero_is(from->base + off, PAGE_LEN))
+            memcpy(vm->copy.base + off, from->base + off, PAGE_LEN);
+    vm->blank = false;
+}
+
 /* All of memory, whatever it holds. */
 static int fill_memory(struct vm *vm, struct err *e)
 {
@@ -308,7 +332,7 @@ static int fill_memory(struct vm *vm, struct err *e)
     if (vm->used && vm->copy_of_file && region_clear(&vm->copy, e) != 0)
         return -1;
     if (has_copy(vm) && !vm->copy_of_file)
-        memcpy(vm->copy.base, s->memory.base, s->memory.len);
+        fill_copy(vm);
     for (off = 0; off < vm->extra.len; off += PAGE_LEN)
         memcpy(vm->extra.base + off, extra_source(vm, off), PAGE_LEN);
     if (s->tables.len != 0)

@@ -15,6 +15,7 @@
 #include "hv/track.h"
 #include "mem/error.h"
 #include "mem/gmem.h"
+#include "mem/pristine.h"
 #include "mem/region.h"
 #include "paging/hostcow.h"
 #include "paging/pte.h"
@@ -24,11 +25,14 @@ struct vm {
     struct machine machine;
     struct slots slots;
     struct region scratch;
-    struct region copy;  /* identity guests and cow_host: the VM's own copy of the snapshot's memory */
-    bool copy_of_file;   /* ... of which only what is written is a copy */
-    bool cow_host;       /* the host copies what a paged guest writes to: */
-    struct hostcow own;  /* the tables of such a guest, */
-    struct region extra; /* and behind the snapshot region the pages that its leaves would share */
+    struct region copy;   /* identity guests and cow_host: the VM's own copy of the snapshot's memory */
+    struct pristine base; /* ... what is mapped there, fd -1: memory that has no file; see hv/capture.h */
+    bool copy_of_file;    /* ... it is the snapshot's file, and only what is written is a copy */
+    bool blank;           /* ... nothing has been put there */
+    bool base_open;       /* ... no capture has taken and sealed it: it is written to itself */
+    bool cow_host;        /* the host copies what a paged guest writes to: */
+    struct hostcow own;   /* the tables of such a guest, */
+    struct region extra;  /* and behind the snapshot region the pages that its leaves would share */
     struct gmem
         *mem; /* view of all of the guest's memory; notes what the host writes where that is tracked */
     struct track track; /* of a warm machine whose KVM tells of writes */

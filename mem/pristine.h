@@ -34,6 +34,20 @@ void pristine_close(struct pristine *p);
 int pristine_seal(struct pristine *p, struct region *fill, struct err *e);
 
 /*
+ * The same, but *fill stays: from now on it is a copy-on-write mapping of the
+ * sealed bytes. None is copied. On failure it goes on to be what it was.
+ */
+int pristine_seal_under(const struct pristine *p, const struct region *fill, struct err *e);
+
+/*
+ * Map the sealed bytes copy-on-write, with what was written to *from, such a
+ * mapping of all of them: its own pages are copied, and no others. They are
+ * those that /proc/self/pagemap names, or without it those that differ when
+ * all are compared. The caller owns *r.
+ */
+int pristine_copy(const struct pristine *p, const struct region *from, struct region *r, struct err *e);
+
+/*
  * Map the sealed bytes copy-on-write; the caller owns *r, which outlives *p.
  * region_clear(r) drops the writes: the bytes read as they were filled in.
  */

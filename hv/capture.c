@@ -11,7 +11,6 @@
 #include "mem/bytes.h"
 #include "mem/guest_abi.h"
 #include "mem/num.h"
-#include "mem/zero.h"
 #include "paging/compact.h"
 
 #define CR3_ADDR_MASK (~(uint64_t)PAGE_MASK)
@@ -174,24 +173,10 @@ static int take_in_place(struct vm *vm, struct snapshot *s, struct err *e)
     if (s->file_fd < 0)
         return err_host(e, "snapshot: cannot take the guest's memory");
     s->has_fd = true;
-    if (region_map_file(&s->memory, s->file_fd, 0, vm->base.len, e) != 0 ||
-        pristine_seal_under(&vm->base, &vm->copy, e) != 0)
+    if (pristine_map(&vm->base, &s->memory, e) != 0 || pristine_seal_under(&vm->base, &vm->copy, e) != 0)
         return -1;
     vm->base_open = false;
-    return 0;
-}
-
-/* As it is, but pages of zeros stay holes. */
-static int copy_small(const struct vm *vm, struct region *out, struct err *e)
-{
-    uint64_t off;
-
-    if (region_map(out, vm->copy.len, e) != 0)
-        return -1;
-    for (off = 0; off < out->len; off += PAGE_LEN)
-        if (!zero_is(vm->copy.base + off, PAGE_LEN))
-            memcpy(out->base + off, vm->copy.base + off, PAGE_LEN);
-    return 0;
+    return region_seal(&s->memory, e);
 }
 
 /* Scratch is not part of it. */
@@ -201,10 +186,7 @@ static int capture_identity(struct vm *vm, struct snapshot *s, struct err *e)
         return -1;
     if (vm->base_open)
         return take_in_place(vm, s, e);
-    if ((vm->base.fd < 0 ? copy_small(vm, &s->memory, e)
-                         : pristine_copy(&vm->base, &vm->copy, &s->memory, e)) != 0)
-        return -1;
-    return region_seal(&s->memory, e);
+    return pristine_copy(&vm->base, &vm->copy, &s->memory, e) != 0 ? -1 : region_seal(&s->memory, e);
 }
 
 int capture_make(struct vm *vm, struct snapshot *out, struct err *e)

@@ -14,7 +14,6 @@
 #include "mem/crc32c.h"
 #include "mem/format.h"
 #include "mem/num.h"
-#include "mem/pristine.h"
 #include "mem/zero.h"
 
 #define PRODUCER "vmm " VMM_VERSION " (" VMM_FLAVOUR ")"
@@ -112,7 +111,7 @@ static int write_all(const struct save *sv, const struct snapshot *s, const stru
     return 0;
 }
 
-static int write_file(const struct snapshot *s, const char *path, struct err *e)
+int snapfile_write(const struct snapshot *s, const char *path, struct err *e)
 {
     struct content *c = make_content(s, path, e);
     struct save sv;
@@ -130,20 +129,5 @@ static int write_file(const struct snapshot *s, const char *path, struct err *e)
             save_cancel(&sv);
     }
     free(c);
-    return result;
-}
-
-int snapfile_write(const struct snapshot *s, const char *path, struct err *e)
-{
-    const struct pristine file = {.fd = s->file_fd, .off = s->memory_off, .len = s->memory.len};
-    struct snapshot seen = *s;
-    int result;
-
-    /* Holes that are read where a file is mapped take memory; where they are left out, they take none. */
-    if (s->has_fd && pristine_map(&file, &seen.memory, e) != 0)
-        return -1;
-    result = write_file(&seen, path, e);
-    if (s->has_fd)
-        region_unmap(&seen.memory);
     return result;
 }

@@ -13,7 +13,6 @@
 #include "mem/bytes.h"
 #include "mem/guest_abi.h"
 #include "mem/num.h"
-#include "mem/zero.h"
 #include "paging/walk.h"
 
 /* The largest snapshot whose memory is copied for each VM. */
@@ -308,18 +307,6 @@ static void write_host_page(struct vm *vm, const uint8_t *random)
     memcpy(page + HOST_PAGE_RANDOM, random, HOST_PAGE_RANDOM_LEN);
 }
 
-/* Pages of zeros are there where nothing was written before, and take no memory. */
-static void fill_copy(struct vm *vm)
-{
-    const struct region *from = &vm->snap->memory;
-    uint64_t off;
-
-    for (off = 0; off < from->len; off += PAGE_LEN)
-        if (!vm->blank || !zero_is(from->base + off, PAGE_LEN))
-            memcpy(vm->copy.base + off, from->base + off, PAGE_LEN);
-    vm->blank = false;
-}
-
 /* All of memory, whatever it holds. */
 static int fill_memory(struct vm *vm, struct err *e)
 {
@@ -331,8 +318,11 @@ static int fill_memory(struct vm *vm, struct err *e)
         return -1;
     if (vm->used && vm->copy_of_file && region_clear(&vm->copy, e) != 0)
         return -1;
-    if (has_copy(vm) && !vm->copy_of_file)
-        fill_copy(vm);
+    if (vm->blank)
+        region_fill(vm->copy.base, s->memory.base, s->memory.len);
+    else if (has_copy(vm) && !vm->copy_of_file)
+        memcpy(vm->copy.base, s->memory.base, s->memory.len);
+    vm->blank = false;
     for (off = 0; off < vm->extra.len; off += PAGE_LEN)
         memcpy(vm->extra.base + off, extra_source(vm, off), PAGE_LEN);
     if (s->tables.len != 0)

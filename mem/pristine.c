@@ -15,8 +15,12 @@
 /* Ranges that are closer than this are mapped as one: a process may have some 65,000 mappings. */
 #define GAP_LEN ((uint64_t)1 << 18)
 
-/* Pages that are asked for at once. */
-#define OWN_N 512u
+/*
+ * What Linux tells of a page in /proc/self/pagemap: present, or swapped, and not the file's. So many are asked
+ * for at once.
+ */
+#define ENTRY_IS_OWN(entry) ((entry) >> 62 != 0 && ((entry) >> 61 & 1) == 0)
+#define ENTRIES_N           512u
 
 static int failed(const char *what, int errnum, uint64_t len, struct err *e)
 {
@@ -81,47 +85,6 @@ int pristine_seal_under(const struct pristine *p, const struct region *fill, str
     return -1;
 }
 
-/*
- * Which pages of a mapping of a file are its own, by what Linux tells of each: present or swapped, and not the
- * file's. False where there is no /proc to tell.
- */
-static bool read_own(int pagemap, const uint8_t *at, bool *own, size_t n)
-{
-    uint64_t entries[OWN_N];
-    size_t i;
-
-    if (pread(pagemap, entries, n * 8, (off_t)((uintptr_t)at / PAGE_LEN * 8)) != (ssize_t)(n * 8))
-        return false;
-    for (i = 0; i < n; i++)
-        own[i] = entries[i] >> 62 != 0 && (entries[i] >> 61 & 1) == 0;
-    return true;
-}
-
-int pristine_copy(const struct pristine *p, const struct region *from, struct region *out, struct err *e)
-{
-    int pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
-    uint64_t i, n = from->len / PAGE_LEN;
-    bool own[OWN_N], known = false;
-    struct region r = {.len = 0};
-
-    if (region_map_file_private(&r, p->fd, p->off, from->len, e) != 0)
-        goto out;
-    for (i = 0; i < n; i++) {
-        uint8_t *to = r.base + i * PAGE_LEN;
-        const uint8_t *page = from->base + i * PAGE_LEN;
-
-        if (i % OWN_N == 0)
-            known = read_own(pagemap, page, own, n - i < OWN_N ? n - i : OWN_N);
-        if (known ? own[i % OWN_N] : memcmp(to, page, PAGE_LEN) != 0)
-            memcpy(to, page, PAGE_LEN);
-    }
-    *out = r;
-out:
-    if (pagemap >= 0)
-        close(pagemap);
-    return r.len != 0 ? 0 : -1;
-}
-
 int pristine_map(const struct pristine *p, struct region *out, struct err *e)
 {
     struct region r;
@@ -140,6 +103,44 @@ int pristine_map(const struct pristine *p, struct region *out, struct err *e)
             return -1;
         }
     }
+    *out = r;
+    return 0;
+}
+
+/* Not byte by byte, as what is compiled for size does it. */
+static bool differ(const uint8_t *a, const uint8_t *b)
+{
+    const uint64_t *v = (const uint64_t *)(const void *)a, *w = (const uint64_t *)(const void *)b;
+    unsigned i = 0;
+
+    while (i < PAGE_LEN / 8 && v[i] == w[i])
+        i++;
+    return i < PAGE_LEN / 8;
+}
+
+int pristine_copy(const struct pristine *p, const struct region *from, struct region *out, struct err *e)
+{
+    uint64_t off, entries[ENTRIES_N];
+    struct region r;
+    int pagemap;
+    bool known = false;
+
+    if ((p->fd < 0 ? region_map(&r, from->len, e) : pristine_map(p, &r, e)) != 0)
+        return -1;
+    pagemap = p->fd < 0 ? -1 : open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+    for (off = 0; off < r.len; off += PAGE_LEN) {
+        const uint8_t *page = from->base + off;
+        unsigned i = off / PAGE_LEN % ENTRIES_N;
+
+        /* Those of pages behind the last one do no harm. */
+        if (i == 0)
+            known = pread(pagemap, entries, sizeof(entries), (off_t)((uintptr_t)page / PAGE_LEN * 8)) ==
+                    sizeof(entries);
+        if (known ? ENTRY_IS_OWN(entries[i]) : differ(r.base + off, page))
+            memcpy(r.base + off, page, PAGE_LEN);
+    }
+    if (pagemap >= 0)
+        close(pagemap);
     *out = r;
     return 0;
 }

@@ -40,18 +40,19 @@ int pristine_seal(struct pristine *p, struct region *fill, struct err *e);
 int pristine_seal_under(const struct pristine *p, const struct region *fill, struct err *e);
 
 /*
- * Map the sealed bytes copy-on-write, with what was written to *from, such a
- * mapping of all of them: its own pages are copied, and no others. They are
- * those that /proc/self/pagemap names, or without it those that differ when
- * all are compared. The caller owns *r.
- */
-int pristine_copy(const struct pristine *p, const struct region *from, struct region *r, struct err *e);
-
-/*
  * Map the sealed bytes copy-on-write; the caller owns *r, which outlives *p.
  * region_clear(r) drops the writes: the bytes read as they were filled in.
  */
 int pristine_map(const struct pristine *p, struct region *r, struct err *e);
+
+/*
+ * The same, with what was written to *from, a mapping of all of them: its own
+ * pages are copied, and no others. They are
+ * those that /proc/self/pagemap names, or without it those that differ when
+ * all are compared. A closed pristine is so many zeros, *from is from
+ * region_map, and all are compared. The caller owns *r.
+ */
+int pristine_copy(const struct pristine *p, const struct region *from, struct region *r, struct err *e);
 
 /*
  * The first range [*start, *end) at or behind `from` that holds filled-in

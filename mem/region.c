@@ -4,10 +4,12 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stddef.h>
+#include <string.h>
 #include <sys/mman.h>
 
 #include "mem/assert.h"
 #include "mem/num.h"
+#include "mem/zero.h"
 
 static int map(struct region *r, int prot, int flags, int fd, uint64_t off, uint64_t len, struct err *e)
 {
@@ -50,6 +52,13 @@ int region_clear(struct region *r, struct err *e)
     if (madvise(r->base, r->len, MADV_DONTNEED) != 0)
         return err_host(e, "host memory: cannot clear %" PRIu64 " bytes", r->len);
     return 0;
+}
+
+void region_fill(uint8_t *to, const uint8_t *from, uint64_t len)
+{
+    for (; len != 0; to += PAGE_LEN, from += PAGE_LEN, len -= PAGE_LEN)
+        if (!zero_is(from, PAGE_LEN))
+            memcpy(to, from, PAGE_LEN);
 }
 
 void region_unmap(struct region *r)

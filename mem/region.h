@@ -38,6 +38,9 @@ int region_seal(struct region *r, struct err *e);
 /* Read as at first again, as zeros or as the file, giving the memory back to the host. Not for what is sealed. */
 int region_clear(struct region *r, struct err *e);
 
+/* Copy `len` bytes, a page multiple, to where there are zeros: their pages of zeros take no memory there. */
+void region_fill(uint8_t *to, const uint8_t *from, uint64_t len);
+
 /* Give the mapping back; *r becomes empty. Harmless on an empty region. */
 void region_unmap(struct region *r);
 

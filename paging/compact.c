@@ -13,6 +13,7 @@
 
 #include "mem/assert.h"
 #include "mem/num.h"
+#include "mem/region.h"
 #include "paging/pagemap.h"
 #include "paging/rebuild.h"
 #include "paging/spaces.h"
@@ -472,11 +473,12 @@ int compact_make(const struct compact_in *in, struct compact_out *out, struct er
 
 int compact_copy(const struct gmem *m, const struct gpa *pages, uint64_t pages_n, uint8_t *to, struct err *e)
 {
-    for (uint64_t i = 0, run; i < pages_n; i += run) {
-        for (run = 1; i + run < pages_n && pages[i + run].v == pages[i].v + run * PAGE_LEN; run++)
-            ;
-        if (!gmem_read(m, pages[i], to + i * PAGE_LEN, run * PAGE_LEN))
+    for (uint64_t i = 0; i < pages_n; i++) {
+        const uint8_t *page = gmem_span(m, pages[i], PAGE_LEN);
+
+        if (page == NULL)
             return err_image(e, "snapshot: page 0x%" PRIx64 " is not in the guest's memory", pages[i].v);
+        region_fill(to + i * PAGE_LEN, page, PAGE_LEN);
     }
     return 0;
 }

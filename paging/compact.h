@@ -86,7 +86,7 @@ struct compact_out {
 /* On success the caller owns *out and gives it back to compact_free. */
 int compact_make(const struct compact_in *in, struct compact_out *out, struct err *e);
 
-/* Copy `pages_n` pages of a list of compact_make to `to`, one behind the other. */
+/* Copy `pages_n` pages of a list of compact_make to `to`, one behind the other, where there are zeros now. */
 int compact_copy(const struct gmem *m, const struct gpa *pages, uint64_t pages_n, uint8_t *to, struct err *e);
 
 /* Harmless on a zeroed struct. */

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -220,11 +221,139 @@ static void test_file(void)
     close(fd);
 }
 
+/* --- sealed under a mapping that stays ------------------------------------------------------------- */
+
+static void limit_to(int what, rlim_t to)
+{
+    struct rlimit limit;
+
+    getrlimit(what, &limit);
+    limit.rlim_cur = to < limit.rlim_max ? to : limit.rlim_max;
+    CHECK(setrlimit(what, &limit) == 0);
+}
+
+/* Filled with the marks, and still mapped. */
+static struct pristine make_open(struct region *fill)
+{
+    struct pristine p = PRISTINE_CLOSED;
+    struct err e;
+
+    CHECK(pristine_open(&p, LEN, fill, &e) == 0);
+    for (unsigned i = 0; i < PAGES_N; i++)
+        fill->base[pages[i] * PAGE_LEN + 5] = (uint8_t)(i + 1);
+    return p;
+}
+
+static void test_seal_under(void)
+{
+    struct err e = {.text = ""};
+    struct region fill, other;
+    const uint8_t *base;
+    struct pristine p;
+
+    tap_case("sealed under the mapping that filled it, that one stays, and its writes are its own");
+    p = make_open(&fill);
+    base = fill.base;
+    CHECK(pristine_seal_under(&p, &fill, &e) == 0);
+    CHECK(fill.base == base && fill.len == LEN);
+    CHECK(is_as_filled(&fill));
+    memset(fill.base, 0xee, LEN);
+    other = map(&p);
+    CHECK(is_as_filled(&other));
+    errno = 0;
+    CHECK(pwrite(p.fd, "x", 1, 0) == -1 && errno == EPERM);
+    CHECK(mmap(NULL, PAGE_LEN, PROT_READ | PROT_WRITE, MAP_SHARED, p.fd, 0) == MAP_FAILED);
+    CHECK(ftruncate(p.fd, 0) == -1 && ftruncate(p.fd, LEN * 2) == -1);
+    CHECK(fill.base[LEN - 1] == 0xee);
+    region_unmap(&fill);
+    region_unmap(&other);
+    pristine_close(&p);
+
+    tap_case("where the host refuses that, everything goes on as before");
+    for (unsigned i = 0; i < 2; i++) {
+        p = make_open(&fill);
+        if (i == 0)
+            limit_to(RLIMIT_AS, 0);
+        else
+            CHECK(fcntl(p.fd, F_ADD_SEALS, F_SEAL_SEAL) == 0);
+        CHECK(pristine_seal_under(&p, &fill, &e) == -1);
+        limit_to(RLIMIT_AS, RLIM_INFINITY);
+        CHECK_EQ(e.status, STATUS_HOST);
+        CHECK_HAS(e.text, i == 0 ? "cannot map" : "cannot seal");
+        CHECK(is_as_filled(&fill));
+        fill.base[LEN - 1] = 9;
+        other = map(&p);
+        CHECK(other.base[LEN - 1] == 9);
+        region_unmap(&fill);
+        region_unmap(&other);
+        pristine_close(&p);
+    }
+}
+
+/* A mapping of *p with random writes, and what it then holds in memory of the test's own. */
+static uint8_t *scribble(const struct region *r, uint64_t *seed)
+{
+    uint8_t *copy = malloc(r->len);
+
+    for (unsigned i = 0; i < 300; i++) {
+        uint64_t page = tap_random(seed) % (r->len / PAGE_LEN) * PAGE_LEN;
+
+        if (i % 3 == 0)
+            memset(r->base + page, 0, PAGE_LEN);
+        else
+            r->base[page + tap_random(seed) % PAGE_LEN] = (uint8_t)tap_random(seed);
+    }
+    if (CHECK(copy != NULL))
+        memcpy(copy, r->base, r->len);
+    return copy;
+}
+
+static void test_copy(void)
+{
+    static const char *const names[] = {"a copy of a mapping has what was written to it",
+                                        "a copy has it where nothing tells which pages those are",
+                                        "a copy has what was written where there was nothing before"};
+    struct pristine p;
+    struct region from, to, other;
+    uint64_t seed = 9;
+    struct err e;
+
+    for (unsigned i = 0; i < 3; i++) {
+        uint8_t *wanted;
+
+        tap_case(names[i]);
+        p = i == 2 ? PRISTINE_CLOSED : make(pages, PAGES_N);
+        if (i == 2)
+            CHECK(region_map(&from, LEN, &e) == 0);
+        else
+            from = map(&p);
+        wanted = scribble(&from, &seed);
+        if (i == 1)
+            limit_to(RLIMIT_NOFILE, 0);
+        CHECK(pristine_copy(&p, &from, &to, &e) == 0);
+        limit_to(RLIMIT_NOFILE, 64);
+        CHECK(wanted != NULL && memcmp(to.base, wanted, LEN) == 0);
+        memset(from.base, 0x11, LEN);
+        CHECK(wanted != NULL && memcmp(to.base, wanted, LEN) == 0);
+        if (i < 2) {
+            other = map(&p);
+            CHECK(is_as_filled(&other));
+            region_unmap(&other);
+        }
+        region_unmap(&from);
+        region_unmap(&to);
+        pristine_close(&p);
+        free(wanted);
+    }
+}
+
 int main(void)
 {
     test_file();
     test_views();
     test_seal();
+    test_seal_under();
+    test_copy();
     test_ranges();
     test_refusals();
     return tap_done();

@@ -279,6 +279,24 @@ static void test_clear(void)
     region_unmap(&r);
 }
 
+static void test_fill(void)
+{
+    uint8_t from[6 * PAGE_LEN];
+    struct region r;
+
+    tap_case("to fill copies every page but those of zeros, which take no memory");
+    memset(from, 0, sizeof(from));
+    from[0] = 1;
+    from[2 * PAGE_LEN - 1] = 2;
+    memset(from + 3 * PAGE_LEN, 0xff, PAGE_LEN);
+    from[5 * PAGE_LEN + 8] = 0x80;
+    r = map(sizeof(from));
+    region_fill(r.base, from, r.len);
+    CHECK_EQ(resident_pages(&r), 4);
+    CHECK(memcmp(r.base, from, sizeof(from)) == 0);
+    region_unmap(&r);
+}
+
 static void test_unmap(void)
 {
     struct region r;
@@ -306,6 +324,7 @@ int main(void)
     test_file();
     test_seal();
     test_clear();
+    test_fill();
     test_unmap();
 
     tap_case("a length of zero or of part of a page is a programming error");

@@ -182,11 +182,15 @@ static int take_in_place(struct vm *vm, struct snapshot *s, struct err *e)
 /* Scratch is not part of it. */
 static int capture_identity(struct vm *vm, struct snapshot *s, struct err *e)
 {
+    struct pristine base = vm->base;
+
     if (layout_captured(&vm->snap->plan, vm->snap->plan.snapshot_len, 0, 0, &s->plan, e) != 0)
         return -1;
     if (vm->base_open)
         return take_in_place(vm, s, e);
-    return pristine_copy(&vm->base, &vm->copy, &s->memory, e) != 0 ? -1 : region_seal(&s->memory, e);
+    if (vm->copy_of_file)
+        base = (struct pristine){vm->snap->file_fd, vm->snap->memory_off, vm->copy.len};
+    return pristine_copy(&base, &vm->copy, &s->memory, e) != 0 ? -1 : region_seal(&s->memory, e);
 }
 
 int capture_make(struct vm *vm, struct snapshot *out, struct err *e)

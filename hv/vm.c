@@ -56,7 +56,6 @@ static int map_copy(struct vm *vm, struct err *e)
         vm->blank = vm->base_open;
         return vm->base_open ? 0 : region_map(&vm->copy, len, e);
     }
-    vm->base = (struct pristine){.fd = s->file_fd, .off = s->memory_off, .len = len};
     if (region_map_file_private(&vm->copy, s->file_fd, s->memory_off, len, e) != 0)
         return -1;
     snapfile_guard_copy(&vm->copy);
@@ -258,10 +257,8 @@ void vm_close(struct vm *vm)
     region_unmap(&vm->copy);
     if (vm->copy_of_file)
         snapfile_guard_copy(&vm->copy);
-    else
-        pristine_close(&vm->base);
     vm->copy_of_file = false;
-    vm->base = PRISTINE_CLOSED;
+    pristine_close(&vm->base);
     region_unmap(&vm->messages);
     vm->usable = vm->ready = false;
 }

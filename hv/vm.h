@@ -26,10 +26,10 @@ struct vm {
     struct slots slots;
     struct region scratch;
     struct region copy;   /* identity guests and cow_host: the VM's own copy of the snapshot's memory */
-    struct pristine base; /* ... what is mapped there, fd -1: memory that has no file; see hv/capture.h */
-    bool copy_of_file;    /* ... it is the snapshot's file, and only what is written is a copy */
+    bool copy_of_file;    /* ... of which only what is written is a copy */
+    struct pristine base; /* ... an identity guest's, which a capture may take; or closed */
+    bool base_open;       /* ... none has; `copy` writes to it, and nothing of it is the VM's own */
     bool blank;           /* ... nothing has been put there */
-    bool base_open;       /* ... no capture has taken and sealed it: it is written to itself */
     bool cow_host;        /* the host copies what a paged guest writes to: */
     struct hostcow own;   /* the tables of such a guest, */
     struct region extra;  /* and behind the snapshot region the pages that its leaves would share */

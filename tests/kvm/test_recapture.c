@@ -146,7 +146,7 @@ static void again_and_again(int kvm_fd, const struct kvm_case *kc)
 
     if (!open_large(&c, kvm_fd, kc, &file))
         return;
-    CHECK_EQ(c.vm.base.fd < 0, (kc->n & NO_MEMFD) != 0);
+    CHECK_EQ(c.vm.base.fd < 0, (kc->n & (NO_MEMFD | FROM_FILE)) != 0);
     c.vm.track.period = 3;
     /* Between a restore and init there is nothing that a guest did. */
     if (guest_check(vm_restore(&c.vm, &c.e), &c.e) && take_memory(&first) &&

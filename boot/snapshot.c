@@ -13,5 +13,7 @@ void snapshot_free(struct snapshot *s)
     s->bare = NULL;
     if (s->has_fd)
         close(s->file_fd);
-    s->has_fd = false;
+    if (s->has_tables_fd)
+        close(s->tables_fd);
+    s->has_fd = s->has_tables_fd = false;
 }

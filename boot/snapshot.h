@@ -38,6 +38,8 @@ struct snapshot {
     struct layout plan;
     struct region memory; /* sealed (host read-only) */
     struct region tables; /* sealed; len 0 without paging */
+    bool has_tables_fd;   /* large `tables` of one from a file: in a file without a name, from its start */
+    int tables_fd;        /* ... for VMs to map instead of having a copy each */
     struct region placed; /* sealed; pages that several leaves share writably, len 0 if there are none */
     uint64_t generation;
 

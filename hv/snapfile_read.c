@@ -10,6 +10,10 @@
 #include "mem/bytes.h"
 #include "mem/crc32c.h"
 #include "mem/num.h"
+#include "mem/pristine.h"
+
+/* Tables that are worth a file of their own. */
+#define FILE_MIN ((uint64_t)32 << 10)
 
 /* A file that is being read. */
 struct source {
@@ -76,20 +80,28 @@ static int read_head(const struct source *src, struct snapshot *out, struct snap
     return result;
 }
 
-/* Read a section behind the head, which may not be there, and compare its checksum. */
+/*
+ * Read a section behind the head, which may not be there, and compare its
+ * checksum. With `file` a large one is in a file that VMs can map, if the host lets us.
+ */
 static int read_section(const struct source *src, const struct snapfile_info *info, enum snap_section type,
-                        struct region *out, struct err *e)
+                        struct region *out, struct pristine *file, struct err *e)
 {
     const struct snapfile_section *s = snap_section(info, type);
     uint64_t map_len;
+    struct err ignored;
 
     if (s == NULL)
         return 0; /* the plan has none */
-    if (!num_page_up(s->len, &map_len) || region_map(out, map_len, e) != 0 ||
+    if (!num_page_up(s->len, &map_len) ||
+        ((file == NULL || map_len < FILE_MIN || pristine_open(file, map_len, out, &ignored) != 0) &&
+         region_map(out, map_len, e) != 0) ||
         read_at(src, s->off, out->base, s->len, e) != 0)
         return -1;
     if (crc32c(0, out->base, s->len) != s->crc32c)
         return err_image(e, "%s: section %s does not match its checksum", src->path, s->name);
+    if (file != NULL && file->fd >= 0 && pristine_seal_under(file, out, e) != 0)
+        return -1;
     return region_seal(out, e);
 }
 
@@ -158,6 +170,7 @@ static int read_open(struct source *src, bool verify, struct snapshot *s, struct
                      struct err *e)
 {
     struct region chunks = {.len = 0};
+    struct pristine tables = PRISTINE_CLOSED;
     struct source now = *src;
     int result = -1;
 
@@ -168,9 +181,9 @@ static int read_open(struct source *src, bool verify, struct snapshot *s, struct
         err_wrap(e, "%s", src->path);
         goto out;
     }
-    if (read_section(src, info, SNAP_TABLES, &s->tables, e) != 0 ||
-        read_section(src, info, SNAP_PLACED, &s->placed, e) != 0 ||
-        read_section(src, info, SNAP_CHUNKS, &chunks, e) != 0)
+    if (read_section(src, info, SNAP_TABLES, &s->tables, &tables, e) != 0 ||
+        read_section(src, info, SNAP_PLACED, &s->placed, NULL, e) != 0 ||
+        read_section(src, info, SNAP_CHUNKS, &chunks, NULL, e) != 0)
         goto out;
     if (verify && (verify_memory(src, info, &chunks, e) != 0 || verify_sections(src, info, e) != 0))
         goto out;
@@ -185,6 +198,8 @@ static int read_open(struct source *src, bool verify, struct snapshot *s, struct
     result = 0;
 out:
     region_unmap(&chunks);
+    s->has_tables_fd = tables.fd >= 0;
+    s->tables_fd = tables.fd;
     if (result != 0)
         snapshot_free(s);
     return result;

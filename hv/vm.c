@@ -37,6 +37,12 @@ static const struct region *tables_of(const struct vm *vm)
     return vm->cow_host ? &vm->own.tables : &vm->snap->tables;
 }
 
+/* Whether large tables in scratch are its own only where the guest, or the CPU for it, writes to them. */
+static bool maps_tables(const struct vm *vm)
+{
+    return vm->snap->has_tables_fd && !vm->cow_host;
+}
+
 /*
  * The memory of an identity guest is its own. A small one is copied: that is
  * faster than to fault its pages in. Of a large one in a file, a VM has what
@@ -145,6 +151,10 @@ static int map_memory(struct vm *vm, struct err *e)
     struct gpa base = layout_gpa(l, AREA_SNAPSHOT, 0), scratch = layout_gpa(l, AREA_SCRATCH, 0);
 
     if (region_map(&vm->scratch, l->sizes.scratch_len, e) != 0)
+        return -1;
+    if (maps_tables(vm) &&
+        pristine_put(&(struct pristine){.fd = vm->snap->tables_fd, .len = vm->snap->tables.len},
+                     vm->scratch.base + l->pt_off, e) != 0)
         return -1;
     if (has_copy(vm) && map_copy(vm, e) != 0)
         return -1;
@@ -322,8 +332,10 @@ static int fill_memory(struct vm *vm, struct err *e)
     vm->blank = false;
     for (off = 0; off < vm->extra.len; off += PAGE_LEN)
         memcpy(vm->extra.base + off, extra_source(vm, off), PAGE_LEN);
-    if (s->tables.len != 0)
-        memcpy(vm->scratch.base + l->pt_off, tables_of(vm)->base, s->tables.len);
+    for (off = 0; off < s->tables.len; off += PAGE_LEN)
+        if (!maps_tables(vm) ||
+            pristine_differ(vm->scratch.base + l->pt_off + off, tables_of(vm)->base + off))
+            memcpy(vm->scratch.base + l->pt_off + off, tables_of(vm)->base + off, PAGE_LEN);
     if (s->placed.len != 0)
         memcpy(vm->scratch.base + l->pt_off + l->pt_len, s->placed.base, s->placed.len);
     vm->used = true;

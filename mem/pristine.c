@@ -108,7 +108,7 @@ int pristine_map(const struct pristine *p, struct region *out, struct err *e)
 }
 
 /* Not byte by byte, as what is compiled for size does it. */
-static bool differ(const uint8_t *a, const uint8_t *b)
+bool pristine_differ(const uint8_t *a, const uint8_t *b)
 {
     const uint64_t *v = (const uint64_t *)(const void *)a, *w = (const uint64_t *)(const void *)b;
     unsigned i = 0;
@@ -136,13 +136,20 @@ int pristine_copy(const struct pristine *p, const struct region *from, struct re
         if (i == 0)
             known = pread(pagemap, entries, sizeof(entries), (off_t)((uintptr_t)page / PAGE_LEN * 8)) ==
                     sizeof(entries);
-        if (known ? ENTRY_IS_OWN(entries[i]) : differ(r.base + off, page))
+        if (known ? ENTRY_IS_OWN(entries[i]) : pristine_differ(r.base + off, page))
             memcpy(r.base + off, page, PAGE_LEN);
     }
     if (pagemap >= 0)
         close(pagemap);
     *out = r;
     return 0;
+}
+
+int pristine_put(const struct pristine *p, uint8_t *at, struct err *e)
+{
+    const struct region r = {.base = at, .len = p->len};
+
+    return map_over(p, &r, MAP_PRIVATE) ? 0 : failed("map", errno, p->len, e);
 }
 
 bool pristine_next(const struct pristine *p, uint64_t from, uint64_t *start, uint64_t *end)

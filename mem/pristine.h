@@ -45,14 +45,20 @@ int pristine_seal_under(const struct pristine *p, const struct region *fill, str
  */
 int pristine_map(const struct pristine *p, struct region *r, struct err *e);
 
+/* Map the sealed bytes copy-on-write in place of p->len bytes of a region, at a page boundary. */
+int pristine_put(const struct pristine *p, uint8_t *at, struct err *e);
+
 /*
- * The same, with what was written to *from, a mapping of all of them: its own
+ * The same as pristine_map, with what was written to *from, a mapping of all of them: its own
  * pages are copied, and no others. They are
  * those that /proc/self/pagemap names, or without it those that differ when
  * all are compared. A closed pristine is so many zeros, *from is from
  * region_map, and all are compared. The caller owns *r.
  */
 int pristine_copy(const struct pristine *p, const struct region *from, struct region *r, struct err *e);
+
+/* Whether two pages, eight bytes aligned, have different bytes. */
+bool pristine_differ(const uint8_t *a, const uint8_t *b);
 
 /*
  * The first range [*start, *end) at or behind `from` that holds filled-in

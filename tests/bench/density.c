@@ -4,12 +4,13 @@
  *   density [--clones N] [--kind KIND] [--first N] [--samples DIR] [--rows 0]
  *
  * Each clone is a process that was forked from one that has the snapshot's file mapped, as those of vmm restore
- * --copies are: it opens a VM, restores it, makes one call, which writes 3 pages, and stays while all are
- * counted. A sample is the PSS of all clones and that process, less that of one clone and it, per further
- * clone, less the pages that its guest wrote. Memory of the kernel's is not in it.
+ * --copies are: it opens a VM, restores it, makes one call, which writes to 3 pages of the heap, and stays
+ * while all are counted. A sample is the PSS of all clones and that process, less that of one clone and it, per
+ * further clone, less the pages that were written in it. Memory of the kernel's is not in it.
  */
 #include <inttypes.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 
@@ -24,22 +25,35 @@
 
 static const char *const id = "clone-memory";
 
+/* How many pages were written in it, by its guest and for it: KVM and the view of its memory tell. */
+static int32_t dirty_pages(struct called *c, struct err *e)
+{
+    uint32_t n = 0;
+
+    if (track_look(&c->vm.track, e) != 0)
+        return -1;
+    for (unsigned i = 0; i < c->vm.track.areas_n; i++)
+        n += c->vm.track.area[i].touched.n;
+    return (int32_t)n;
+}
+
 /* Die with the parent, and stay until it closes the other end of `wait`. */
 static void be_clone(const struct snapshot *snap, int ready, int wait)
 {
     const uint32_t dirty = DIRTY;
     struct err e = {.text = ""};
     static struct called c;
-    char byte = 'n';
+    int32_t pages = -1;
     int kvm_fd;
+    char byte;
 
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (kvm_open(&kvm_fd, &e) == 0 && called_open(&c, &e) == 0 && called_start(&c, snap, kvm_fd, &e) == 0 &&
         called_call(&c, "dirty", &dirty, NULL, &e) == 0)
-        byte = 'y';
-    else
+        pages = dirty_pages(&c, &e);
+    if (pages < 0)
         fprintf(stderr, "density: %s\n", e.text);
-    if (write(ready, &byte, 1) != 1)
+    if (write(ready, &pages, sizeof(pages)) != sizeof(pages))
         _exit(1);
     /* A kick of the run that has ended may still come. */
     while (read(wait, &byte, 1) < 0 && errno == EINTR)
@@ -58,32 +72,39 @@ static uint64_t pss_of(pid_t pid)
     return kib;
 }
 
-/* What `n` clones and this process have, KiB; 0 when a clone failed. */
+/* What `n` clones and this process have beyond what was written in them, KiB; 0 when a clone failed. */
 static uint64_t pss_with(const struct snapshot *snap, unsigned n)
 {
-    static pid_t pids[CLONES_MAX];
+    pid_t *pids;
     int ready[2], wait[2];
     unsigned begun = 0, good = 0;
-    uint64_t sum = 0;
-    char byte;
+    uint64_t sum = 0, dirty = 0;
+    int32_t pages;
 
     if (pipe2(ready, O_CLOEXEC) != 0 || pipe2(wait, O_CLOEXEC) != 0)
         return 0;
+    /* Shared, or each clone has a copy of what its parent writes there. */
+    pids = mmap(NULL, CLONES_MAX * sizeof(*pids), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (pids == MAP_FAILED)
+        return 0;
     fflush(stdout);
     while (begun < n) {
-        pids[begun] = fork();
-        if (pids[begun] == 0) {
+        pid_t pid = fork();
+
+        if (pid == 0) {
             close(wait[1]);
             be_clone(snap, ready[1], wait[0]);
         }
-        if (pids[begun] < 0)
+        if (pid < 0)
             break;
-        begun++;
+        pids[begun++] = pid;
     }
     close(ready[1]);
     close(wait[0]);
-    for (unsigned i = 0; i < begun && read(ready[0], &byte, 1) == 1; i++)
-        good += byte == 'y';
+    for (unsigned i = 0; i < begun && read(ready[0], &pages, sizeof(pages)) == sizeof(pages); i++) {
+        good += pages >= 0;
+        dirty += pages >= 0 ? (uint64_t)pages : 0;
+    }
     if (good == n)
         sum = pss_of(getpid());
     for (unsigned i = 0; i < begun && good == n; i++)
@@ -91,8 +112,9 @@ static uint64_t pss_with(const struct snapshot *snap, unsigned n)
     close(wait[1]);
     for (unsigned i = 0; i < begun; i++)
         waitpid(pids[i], NULL, 0);
+    munmap(pids, CLONES_MAX * sizeof(*pids));
     close(ready[0]);
-    return sum;
+    return sum - dirty * 4;
 }
 
 static int take(const char *samples, const char *kind, unsigned clones, unsigned round)
@@ -118,7 +140,7 @@ static int take(const char *samples, const char *kind, unsigned clones, unsigned
         rows_fail(id, kind, "not all clones came up");
         return 1;
     }
-    rows_sample(id, kind, round, (double)(all - one) / (clones - 1) - DIRTY * 4.0);
+    rows_sample(id, kind, round, (double)(all - one) / (clones - 1));
     return 0;
 }
 
@@ -137,7 +159,7 @@ int main(int argc, char **argv)
         return 64;
     }
     snprintf(text, sizeof(text),
-             "user memory of a live clone of a 64 MB snapshot beyond what it wrote, %u clones", clones);
+             "user memory of a live clone of a 64 MB snapshot beyond its dirty pages, %u clones", clones);
     if (rows_number(argc, argv, "--rows", 1) != 0)
         rows_row(id, "-", "KB", text);
     for (unsigned i = 0; rounds != 0 && (k = guest_kind_at(i)) != NULL; i++) {

@@ -13,8 +13,8 @@
 #define DATA_LEN     ((uint64_t)64 << 20)
 #define CLONES       (calling_is_lab() ? 40u : 200u)
 #define CLONES_MAX   200
-#define LARGEST_PART 32 /* of the guest's memory: what a clone may cost at most */
-#define DIRTY        3  /* pages that each clone writes */
+#define LARGEST_PART 256 /* of the guest's memory: what a clone may cost at most */
+#define DIRTY        3   /* pages that each clone writes */
 
 /* The proportional and the whole share of a process, KiB each. */
 static bool look_at(pid_t pid, uint64_t *pss, uint64_t *rss)

@@ -59,7 +59,6 @@ static int map_copy(struct vm *vm, struct err *e)
     if (!vm->copy_of_file) {
         vm->base_open =
             !is_paged(vm) && len > COPY_MAX && pristine_open(&vm->base, len, &vm->copy, &ignored) == 0;
-        vm->blank = vm->base_open;
         return vm->base_open ? 0 : region_map(&vm->copy, len, e);
     }
     if (region_map_file_private(&vm->copy, s->file_fd, s->memory_off, len, e) != 0)
@@ -325,11 +324,10 @@ static int fill_memory(struct vm *vm, struct err *e)
         return -1;
     if (vm->used && vm->copy_of_file && region_clear(&vm->copy, e) != 0)
         return -1;
-    if (vm->blank)
+    if (!vm->used && vm->base_open)
         region_fill(vm->copy.base, s->memory.base, s->memory.len);
     else if (has_copy(vm) && !vm->copy_of_file)
         memcpy(vm->copy.base, s->memory.base, s->memory.len);
-    vm->blank = false;
     for (off = 0; off < vm->extra.len; off += PAGE_LEN)
         memcpy(vm->extra.base + off, extra_source(vm, off), PAGE_LEN);
     for (off = 0; off < s->tables.len; off += PAGE_LEN)

@@ -29,7 +29,6 @@ struct vm {
     bool copy_of_file;    /* ... of which only what is written is a copy */
     struct pristine base; /* ... an identity guest's, which a capture may take; or closed */
     bool base_open;       /* ... none has; `copy` writes to it, and nothing of it is the VM's own */
-    bool blank;           /* ... nothing has been put there */
     bool cow_host;        /* the host copies what a paged guest writes to: */
     struct hostcow own;   /* the tables of such a guest, */
     struct region extra;  /* and behind the snapshot region the pages that its leaves would share */

@@ -22,6 +22,12 @@ static inline bool has_irqchip(const struct kvm_case *kc)
     return (kc->n & IRQCHIP) != 0;
 }
 
+/* With its local APIC hidden a guest of any kind has only the MSRs that a snapshot keeps. */
+static inline bool is_filtered(const struct calling *c)
+{
+    return c->vm.snap->kind->filter_msrs || c->vm.machine.hidden_apic;
+}
+
 /* The machines from here on are restored by what the case says. */
 static inline void choose_track(const struct kvm_case *kc)
 {

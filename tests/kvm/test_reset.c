@@ -164,12 +164,6 @@ static void check_dirt(const struct raw_dirt *dirt, const struct raw_state *clea
     CHECK(filtered ? dirt->msrs_n == GUESTS_OWN_N : dirt->msrs_n > GUESTS_OWN_N);
 }
 
-/* With its local APIC hidden a guest of any kind has only the MSRs that a snapshot keeps (only_these_msrs). */
-static bool is_filtered(const struct calling *c)
-{
-    return c->vm.snap->kind->filter_msrs || c->vm.machine.hidden_apic;
-}
-
 static void is_reset(int kvm_fd, const struct kvm_case *kc)
 {
     static struct raw_state clean;

@@ -97,7 +97,7 @@ static void look_at_both(int kvm_fd, const struct script_call *calls)
         if (raw_list_msrs(kvm_fd, &pair.state[i]) && captured_restore(&c)) {
             raw_read(&c.vm.machine, false, &pair.state[i]);
             find_clocks(&c.vm.machine, &pair.state[i]);
-            if (pair.snap[i].kind->filter_msrs)
+            if (is_filtered(&c))
                 deny_others(&pair.state[i]);
             take_memory(&pair.memory[i]);
             captured_calls(&c, calls, pair.said[i]);

@@ -270,6 +270,15 @@ void vm_close(struct vm *vm)
     vm->usable = vm->ready = false;
 }
 
+int vm_renew(struct vm *vm, struct err *e)
+{
+    const struct vm_options opt = {
+        .irqchip = vm->irqchip, .warm = vm->warm, .pool = vm->view.len != 0, .cow_host = vm->cow_host};
+
+    vm_close(vm);
+    return vm_open(vm, vm->kvm_fd, vm->snap, &opt, e);
+}
+
 const uint8_t *vm_scratch(const struct vm *vm, uint64_t off)
 {
     return vm->scratch.base + off;

@@ -17,8 +17,8 @@
 
 #define PAGES_CAPTURED 2 /* that the guest has dirtied when it is captured */
 
-#define TSC_CAPTURED  ((uint64_t)1 << 50)
-#define TSC_LATER_MAX ((uint64_t)1 << 44) /* hours of it */
+#define TSC_CAPTURED   ((uint64_t)1 << 50)
+#define TSC_LATER_MAX  ((uint64_t)1 << 44) /* hours of it */
 
 static unsigned rounds(void)
 {

@@ -369,34 +369,35 @@ static void fails(int kvm_fd, const struct kvm_case *kc)
     free_both();
 }
 
-static const struct kvm_case cases[] = {
-#define CASES(kind_, paging, walks, what, n_)                                                 \
-    {kind_ what ": switched back and forth, each is as in a new machine",                     \
-     .run = back_and_forth,                                                                   \
-     .walking = walks,                                                                        \
-     .paging32 = paging,                                                                      \
-     .kind = kind_,                                                                           \
-     .n = n_},                                                                                \
-        {kind_ what ": so it is after attacks",                                               \
-         .run = after_attacks,                                                                \
-         .walking = walks,                                                                    \
-         .paging32 = paging,                                                                  \
-         .kind = kind_,                                                                       \
-         .n = n_},                                                                            \
-    {                                                                                         \
-        kind_ what ": other shapes are not taken", .run = other_shapes, .walking = walks,     \
-                                                   .paging32 = paging, .kind = kind_, .n = n_ \
-    }
-    CASES("amd64", false, false, ", the host copying", LARGE | COW_HOST),
-    CASES("amd64", false, false, "", LARGE),
-    CASES("amd64", false, true, ", by the ring", LARGE | COW_HOST | TRACK(TRACK_RING)),
-    CASES("amd64", false, false, ", copying all", LARGE | COW_HOST | TRACK(TRACK_COPY)),
-    CASES("i686-identity", false, false, "", LARGE),
-    CASES("i686-identity", false, false, ", by the log", LARGE | TRACK(TRACK_LOG)),
-    CASES("i686-identity", false, false, ", small", 0),
-    CASES("i686", true, false, ", the host copying", LARGE | COW_HOST),
-    CASES("i686", true, false, ", by the log", LARGE | COW_HOST | TRACK(TRACK_LOG)),
-    CASES("i686", true, false, "", LARGE),
+static const struct {
+    const char *how;
+    struct kvm_case kc;
+} ways[] = {
+    {", the host copying", {.kind = "amd64", .n = LARGE | COW_HOST}},
+    {"", {.kind = "amd64", .n = LARGE}},
+    {", by the ring", {.kind = "amd64", .n = LARGE | COW_HOST | TRACK(TRACK_RING), .walking = true}},
+    {", copying all", {.kind = "amd64", .n = LARGE | COW_HOST | TRACK(TRACK_COPY)}},
+    {"", {.kind = "i686-identity", .n = LARGE}},
+    {", by the log", {.kind = "i686-identity", .n = LARGE | TRACK(TRACK_LOG)}},
+    {", small", {.kind = "i686-identity"}},
+    {", the host copying", {.kind = "i686", .n = LARGE | COW_HOST, .paging32 = true}},
+    {", by the log", {.kind = "i686", .n = LARGE | COW_HOST | TRACK(TRACK_LOG), .paging32 = true}},
+    {"", {.kind = "i686", .n = LARGE, .paging32 = true}},
+};
+
+static const struct {
+    const char *what;
+    void (*run)(int kvm_fd, const struct kvm_case *kc);
+} tests[] = {
+    {"switched back and forth, each is as in a new machine", back_and_forth},
+    {"so it is after attacks", after_attacks},
+    {"other shapes are not taken", other_shapes},
+};
+
+#define WAYS_N  (sizeof(ways) / sizeof(ways[0]))
+#define TESTS_N (sizeof(tests) / sizeof(tests[0]))
+
+static const struct kvm_case more[] = {
     {"amd64, pages shared: switched back and forth, each is as in a new machine", .run = back_and_forth,
      .kind = "amd64", .n = LARGE | SHARED},
     {"amd64, pages shared, the host copying: switched back and forth, each is as in a new machine",
@@ -414,7 +415,22 @@ static const struct kvm_case cases[] = {
      .kind = "i686", .n = LARGE | COW_HOST},
 };
 
+#define MORE_N (sizeof(more) / sizeof(more[0]))
+
 int main(void)
 {
-    return seam_run_cases(cases, sizeof(cases) / sizeof(cases[0]));
+    static char names[WAYS_N * TESTS_N][120];
+    struct kvm_case cases[WAYS_N * TESTS_N + MORE_N];
+    unsigned i, n = 0;
+
+    for (; n < WAYS_N * TESTS_N; n++) {
+        cases[n] = ways[n / TESTS_N].kc;
+        cases[n].run = tests[n % TESTS_N].run;
+        snprintf(names[n], sizeof(names[n]), "%s%s: %s", cases[n].kind, ways[n / TESTS_N].how,
+                 tests[n % TESTS_N].what);
+        cases[n].name = names[n];
+    }
+    for (i = 0; i < MORE_N; i++)
+        cases[n++] = more[i];
+    return seam_run_cases(cases, n);
 }

@@ -273,10 +273,24 @@ typedef int command_run(const struct options *o, struct outcome *out, struct tex
 
 static int run_command(int argc, char **argv);
 
+static void tell(const struct options *o, const struct outcome *out)
+{
+    struct text t = TEXT_EMPTY;
+
+    if (o->quiet && out->reason != REASON_ERROR && out->reason != REASON_UNSUPPORTED)
+        return;
+    report_text(out, &t);
+    if (o->verbose && !o->quiet)
+        report_unknown(out, &t);
+    progress_make_room(STDERR_FILENO, (const uint8_t *)t.s, t.len);
+    print_fd(STDERR_FILENO, &t);
+    text_free(&t);
+}
+
 /* `run`: NULL for a batch, whose report is its own. */
 static int main_run(command_run *run, struct options *o)
 {
-    struct text t = TEXT_EMPTY, calls = TEXT_EMPTY, report = TEXT_EMPTY;
+    struct text calls = TEXT_EMPTY, report = TEXT_EMPTY;
     struct outcome out = {.status = STATUS_OK};
     struct err e;
     int report_fd = -1, result;
@@ -285,6 +299,7 @@ static int main_run(command_run *run, struct options *o)
         (o->console != NULL && file_open_output("console", o->console, &o->console_fd, &e) != 0))
         return fail(&e);
     progress_allow(o->quiet ? -1 : STDERR_FILENO);
+    o->tell = tell;
     result = run != NULL ? run(o, &out, &calls, &e) : cmd_batch(o, run_command, &report, &out.status, &e);
     if (result > 0)
         return (int)out.status; /* a test of the batch */
@@ -292,14 +307,7 @@ static int main_run(command_run *run, struct options *o)
         out = outcome_of_error(&e);
     progress_end();
     if (report.len == 0) {
-        if (!o->quiet || out.reason == REASON_ERROR || out.reason == REASON_UNSUPPORTED) {
-            report_text(&out, &t);
-            if (o->verbose && !o->quiet)
-                report_unknown(&out, &t);
-            progress_make_room(STDERR_FILENO, (const uint8_t *)t.s, t.len);
-            print_fd(STDERR_FILENO, &t);
-            text_free(&t);
-        }
+        tell(o, &out);
         report_json(&out, &calls, &report);
         report.failed = report.failed || calls.failed;
         text_free(&calls);

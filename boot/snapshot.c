@@ -9,6 +9,7 @@ void snapshot_free(struct snapshot *s)
     region_unmap(&s->memory);
     region_unmap(&s->tables);
     region_unmap(&s->placed);
+    hostcow_free(&s->cow);
     free(s->bare);
     s->bare = NULL;
     if (s->has_fd)

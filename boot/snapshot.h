@@ -22,6 +22,7 @@
 #include "mem/guest_abi.h"
 #include "mem/layout.h"
 #include "mem/region.h"
+#include "paging/hostcow.h"
 
 /*
  * That is a guest of the ABI. One of a bare kernel has `bare` instead of kind,
@@ -48,6 +49,9 @@ struct snapshot {
     bool has_fd; /* `memory` is bytes of a file that no VM writes to: that one, or one without a name */
     int file_fd; /* open as long as this */
     uint64_t memory_off; /* of `memory` in it */
+
+    /* The tables for VMs whose host copies what the guest writes to, if they have been made ahead: hv/vm.h. */
+    struct hostcow cow;
 
     struct cpu_sregs sregs;
     struct cpu_msr msrs[SNAPSHOT_MSRS_MAX];

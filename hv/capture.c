@@ -90,7 +90,7 @@ static struct compact_in compact_input(const struct vm *vm, const struct snapsho
 
     return (struct compact_in){
         .geom = vm->snap->kind->geom,
-        .mode = vm_paging_mode(vm, &s->sregs),
+        .mode = vm_paging_mode(vm->snap->kind, &s->sregs),
         .mem = vm->mem,
         .roots = roots->gpa,
         .roots_n = roots->n,

@@ -21,6 +21,7 @@ struct server {
     struct request request;
     struct text answer, output;
     bool spoilt; /* the guest may not take another call before it is restored */
+    bool proven; /* the machine has made a call */
 };
 
 static void add_string(struct text *t, const char *name, const char *s, size_t len)
@@ -117,6 +118,12 @@ static int call(struct server *v, struct err *e)
     v->spoilt = true;
     if (session_call(s, &v->request.call, &result, &out, &why) != 0) {
         if (why.status != STATUS_USAGE) {
+            /* The next request gets another machine, unless it would be the second in a row that does not run. */
+            if (s->vm.machine.broken && v->proven) {
+                v->proven = false;
+                add_failure(&v->answer, "error", &why);
+                return 0;
+            }
             *e = why;
             return -1;
         }
@@ -125,6 +132,7 @@ static int call(struct server *v, struct err *e)
         add_failure(&v->answer, "bad-request", &why);
         return 0;
     }
+    v->proven = true;
     v->spoilt = out.reason != REASON_ENDED;
     if (v->spoilt)
         add_outcome(&v->answer, &out);

@@ -1,10 +1,10 @@
-/* Forking copies and waiting for them. See copies.h. */
+/* Workers, and what they have in common. See copies.h. */
 #include "hv/copies.h"
 
 #include <errno.h>
 #include <inttypes.h>
 #include <signal.h>
-#include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -15,112 +15,190 @@
 
 static const int stop_signals[STOP_SIGNALS_N] = {SIGINT, SIGTERM, SIGHUP};
 
-static void note(struct copies *c, int wstatus)
-{
-    int status = WIFSIGNALED(wstatus) ? 128 + WTERMSIG(wstatus) : WEXITSTATUS(wstatus);
+/* A worker writes to its own, and nobody else while it lives. */
+struct worker {
+    pid_t pid; /* the parent's; 0: there is none */
+    int worst;
+    /* Copies, of all the workers that were here one after the other. */
+    uint64_t begun, ended; /* `ended` also has those that failed, times FAILED: both change at once */
+};
 
-    c->done_n++;
-    c->failed_n += status != 0;
-    if (status > c->worst)
-        c->worst = status;
+#define FAILED ((uint64_t)1 << 32)
+
+/* Memory that all processes share. */
+struct copies_work {
+    uint64_t n;    /* copies that are wanted */
+    uint64_t next; /* the number of the next one, from 0: who takes it makes it */
+    uint64_t workers_n;
+    struct worker worker[];
+};
+
+static void note(struct worker *w, int status)
+{
+    if (status > w->worst)
+        w->worst = status;
+    __atomic_store_n(&w->ended, w->ended + 1 + (status != 0 ? FAILED : 0), __ATOMIC_RELAXED);
 }
 
-/* Wait for a copy, or for a signal to pass on. `pids` has a slot for each of `jobs`, 0 = free. */
-static void wait_one(struct copies *c, pid_t *pids, uint64_t jobs, const sigset_t *stops, int *stopped)
+bool copies_next(struct copies *c)
 {
+    if ((c->begun_n != 0 && !c->many) ||
+        __atomic_fetch_add(&c->work->next, 1, __ATOMIC_RELAXED) >= c->work->n)
+        return false;
+    c->begun_n++;
+    c->work->worker[c->slot].begun++;
+    return true;
+}
+
+void copies_ended(struct copies *c, int status)
+{
+    note(&c->work->worker[c->slot], status);
+}
+
+/* From now on nobody takes another one. */
+static void end_all(struct copies_work *w)
+{
+    __atomic_store_n(&w->next, w->n, __ATOMIC_RELAXED);
+}
+
+/* What the workers say. The number of those that live. */
+static uint64_t sum_up(const struct copies_work *w, struct copies *c)
+{
+    uint64_t i, live = 0;
+
+    c->done_n = c->failed_n = 0;
+    for (i = 0; i < w->workers_n; i++) {
+        const struct worker *of = &w->worker[i];
+        uint64_t ended = __atomic_load_n(&of->ended, __ATOMIC_RELAXED);
+
+        live += of->pid != 0;
+        c->done_n += ended % FAILED;
+        c->failed_n += ended / FAILED;
+        if (of->worst > c->worst)
+            c->worst = of->worst;
+    }
+    return live;
+}
+
+/* Wait for the end of a worker, for a signal to pass on, or for a moment. */
+static void wait_for_workers(struct copies_work *w, const sigset_t *stops, int *stopped)
+{
+    /* SIGCHLD is among the signals waited for, so the end of a worker is seen at once. */
     struct timespec soon = {.tv_nsec = 20 * 1000 * 1000};
+    int sig = sigtimedwait(stops, NULL, &soon), wstatus;
     uint64_t i;
     pid_t pid;
-    int wstatus, sig;
 
-    /* SIGCHLD is among the signals waited for, so the end of a copy is seen at once; the time is for safety. */
-    sig = sigtimedwait(stops, NULL, &soon);
     if (sig > 0 && sig != SIGCHLD) {
         *stopped = sig;
-        for (i = 0; i < jobs; i++)
-            if (pids[i] != 0)
-                kill(pids[i], sig);
+        end_all(w);
+        for (i = 0; i < w->workers_n; i++)
+            if (w->worker[i].pid != 0)
+                kill(w->worker[i].pid, sig);
     }
     while ((pid = waitpid(-1, &wstatus, WNOHANG)) > 0) {
-        for (i = 0; i < jobs; i++) {
-            if (pids[i] == pid) {
-                pids[i] = 0;
-                note(c, wstatus);
-            }
+        for (i = 0; i < w->workers_n; i++) {
+            struct worker *of = &w->worker[i];
+
+            if (of->pid != pid)
+                continue;
+            of->pid = 0;
+            /* It died amid a copy. */
+            if (of->begun != of->ended % FAILED)
+                note(of, WIFSIGNALED(wstatus) ? 128 + WTERMSIG(wstatus) : WEXITSTATUS(wstatus));
         }
     }
 }
 
-static bool any(const pid_t *pids, uint64_t jobs)
+/* The place of a worker that is not there, if it has something to do. */
+static struct worker *free_place(struct copies_work *w)
 {
     uint64_t i;
 
-    for (i = 0; i < jobs; i++)
-        if (pids[i] != 0)
-            return true;
-    return false;
-}
-
-static pid_t *free_slot(pid_t *pids, uint64_t jobs)
-{
-    uint64_t i;
-
-    for (i = 0; i < jobs; i++)
-        if (pids[i] == 0)
-            return &pids[i];
+    for (i = 0; i < w->workers_n && __atomic_load_n(&w->next, __ATOMIC_RELAXED) < w->n; i++)
+        if (w->worker[i].pid == 0)
+            return &w->worker[i];
     return NULL;
 }
 
-/* In the copy: its own signals again, and an end with the parent. */
-static void become_copy(const sigset_t *old)
+/* In the worker: its own signals again, and an end with the parent. */
+static void become_worker(const sigset_t *old)
 {
     prctl(PR_SET_PDEATHSIG, SIGTERM);
     sigprocmask(SIG_SETMASK, old, NULL);
+    progress_copied();
 }
 
-int copies_run(uint64_t n, uint64_t jobs, struct copies *out, struct err *e)
+/* Returns 1 in a worker, whose place is *out; 0 in the parent, or -1. */
+static int start_workers(struct copies_work *w, struct worker **out, struct err *e)
 {
-    struct copies c = {.worst = 0};
-    pid_t *pids = calloc(jobs, sizeof(*pids)), *slot;
+    struct worker *of;
+    pid_t pid;
+
+    while ((of = free_place(w)) != NULL) {
+        pid = _Fork(); /* there are no threads, whose locks fork would look after */
+        if (pid < 0) {
+            int errnum = errno;
+
+            err_set_errno(e, STATUS_HOST, errnum, "copies: cannot start number %" PRIu64, w->next + 1);
+            end_all(w);
+            return -1;
+        }
+        if (pid == 0) {
+            *out = of;
+            return 1;
+        }
+        of->pid = pid;
+    }
+    return 0;
+}
+
+int copies_run(uint64_t n, uint64_t jobs, bool many, struct copies *out, struct err *e)
+{
+    struct copies c = {.many = many};
+    struct worker *place = NULL;
     sigset_t stops, old;
-    uint64_t begun = 0;
-    int stopped = 0, result = 0;
+    uint64_t workers_n = jobs < n ? jobs : n;
+    size_t len = sizeof(*c.work) + workers_n * sizeof(c.work->worker[0]);
+    void *work = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    int stopped = 0, result = 0, started;
     unsigned i;
 
-    if (pids == NULL)
+    if (work == MAP_FAILED)
         return err_memory(e, "copies");
+    c.work = (struct copies_work *)work;
+    c.work->n = n;
+    c.work->workers_n = workers_n;
     sigemptyset(&stops);
     sigaddset(&stops, SIGCHLD);
     for (i = 0; i < STOP_SIGNALS_N; i++)
         sigaddset(&stops, stop_signals[i]);
     sigprocmask(SIG_BLOCK, &stops, &old);
     progress_begin("copies", n);
-    while ((begun < n && stopped == 0 && result == 0) || any(pids, jobs)) {
-        slot = begun < n && stopped == 0 && result == 0 ? free_slot(pids, jobs) : NULL;
-        if (slot == NULL) {
-            wait_one(&c, pids, jobs, &stops, &stopped);
-            progress_step(c.done_n);
-            continue;
-        }
-        *slot = _Fork(); /* there are no threads, whose locks fork would look after */
-        if (*slot < 0) {
-            int errnum = errno;
-
-            *slot = 0;
-            result = err_set_errno(e, STATUS_HOST, errnum, "copies: cannot start number %" PRIu64, begun + 1);
-        } else if (*slot == 0) {
-            become_copy(&old);
-            progress_copied();
-            free(pids);
-            out->child = true;
+    for (;;) {
+        started = start_workers(c.work, &place, e);
+        if (started == 1) {
+            become_worker(&old);
+            c.child = true;
+            c.slot = (uint64_t)(place - c.work->worker);
+            *out = c;
             return 0;
         }
-        begun++;
+        result = started < 0 ? started : result;
+        if (sum_up(c.work, &c) == 0) {
+            if (c.done_n == n || stopped != 0 || result != 0)
+                break;
+            /* One was killed when it had just taken a number. */
+            c.work->next = c.done_n;
+            continue;
+        }
+        progress_step(c.done_n);
+        wait_for_workers(c.work, &stops, &stopped);
     }
     if (stopped != 0 && 128 + stopped > c.worst)
         c.worst = stopped == SIGINT ? STATUS_INTERRUPTED : STATUS_TERMINATED;
     sigprocmask(SIG_SETMASK, &old, NULL);
-    free(pids);
+    munmap(work, len);
     if (result == 0)
         *out = c;
     return result;

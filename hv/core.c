@@ -220,7 +220,7 @@ static bool has_known_tables(const struct guest_kind *k, const struct cpu_sregs 
 static void add_mapped(struct core *c, const struct cpu_sregs *s)
 {
     const struct guest_kind *k = c->vm->snap->kind;
-    struct pt_mode mode = vm_paging_mode(c->vm, s);
+    struct pt_mode mode = vm_paging_mode(c->vm->snap->kind, s);
     uint64_t budget = CORE_TABLES_MAX;
 
     /* Where the CPU has no 1 GiB pages such an entry maps nothing; showing it then does no harm. */

@@ -135,10 +135,11 @@ int machine_run(struct machine *m, struct exit *out, struct err *e)
     do
         result = ioctl(m->vcpu_fd, KVM_RUN, 0);
     while (result != 0 ? errno == EAGAIN : (relieved = dirty_relieve(m, e)) == 1);
+    m->broken = relieved < 0 || (result != 0 && errno != EINTR);
     if (relieved < 0)
         return -1;
     if (result != 0) {
-        if (errno != EINTR)
+        if (m->broken)
             return kvm_failed("KVM_RUN", errno, e);
         x.kind = wake_halted(m) ? EXIT_HLT : EXIT_INTERRUPTED;
         *out = x;

@@ -352,7 +352,7 @@ const struct option_row option_rows[] = {
     {"cow", RUNS | ONLY_ABI, false, "WHO",
      "who copies a page that a guest writes to: guest (default) or host", set_cow},
     {"repeat", CMD_RESTORE, false, "N", "restore and make the calls N times in one VM", set_repeat},
-    {"copies", CMD_RESTORE, false, "N", "do it in N processes of their own", set_copies},
+    {"copies", CMD_RESTORE, false, "N", "do it N times, in processes of their own", set_copies},
     {"jobs", CMD_RESTORE | CMD_BATCH, false, "M", "at most M of them at a time (default 1)", set_jobs},
     {"timeout", CMD_BATCH, false, "DURATION", "limit of the tests that name none (default 60s)", set_timeout},
     {"timeout", RUNS | CMD_STANDALONE, false, "DURATION",

@@ -34,7 +34,9 @@ struct call_spec {
 };
 
 #define CALLS_MAX 1000
-#define JOBS_MAX  1024 /* of --jobs */
+
+struct outcome;
+#define JOBS_MAX 1024 /* of --jobs */
 
 struct options {
     const char *image;       /* the operand */
@@ -60,6 +62,8 @@ struct options {
     const char *kmods[PID1_KMODS_MAX];
     unsigned kmods_n;
     uint64_t repeat, copies, jobs;
+    /* What main says of one copy of several. */
+    void (*tell)(const struct options *o, const struct outcome *out);
     bool json, quiet, verify;
     bool cow_host;
 

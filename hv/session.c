@@ -79,12 +79,24 @@ static void check_counter(struct session *s, struct outcome *out)
     out->status = why.status;
 }
 
+static int restore(struct session *s, struct err *e)
+{
+    bool used = s->vm.ran;
+
+    if (!s->vm.machine.broken && vm_restore(&s->vm, e) == 0)
+        return 0;
+    if (!used)
+        return -1;
+    counter_close(); /* it is in memory that goes */
+    return vm_renew(&s->vm, e) != 0 ? -1 : vm_restore(&s->vm, e);
+}
+
 int session_start(struct session *s, struct outcome *out, struct err *e)
 {
     struct outcome o = run_outcome(&s->vm);
 
     expect_reset(&s->expect);
-    if (vm_restore(&s->vm, e) != 0 || counter_publish(&s->vm, s->o, e) != 0)
+    if (restore(s, e) != 0 || counter_publish(&s->vm, s->o, e) != 0)
         return -1;
     if (!s->vm.ready) {
         if (run_init(&s->env, &o, e) != 0)

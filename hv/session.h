@@ -44,7 +44,8 @@ void session_leave(struct session *s);
 
 /*
  * Restore the guest and, if it starts from an image, run its init. *out starts
- * anew. 0 when *out tells how it went, -1 when the host failed.
+ * anew. 0 when *out tells how it went, -1 when the host failed. A machine that
+ * ran and cannot be restored, or that KVM failed to run, is replaced by a new one first.
  */
 int session_start(struct session *s, struct outcome *out, struct err *e);
 

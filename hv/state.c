@@ -160,7 +160,7 @@ static int restore_sregs(struct machine *m, const struct snapshot *s, const stru
     if (saved_machine(s) != NULL)
         fix_task_register(&wanted.tr);
     if (result == 0)
-        result = (b != NULL ? machine_put_sregs : machine_set_sregs)(m, &wanted, e);
+        result = (b != NULL && !b->untried ? machine_put_sregs : machine_set_sregs)(m, &wanted, e);
     return result == 0 ? 0 : blame(s->from_file, e);
 }
 
@@ -278,6 +278,17 @@ int state_fit_baseline(struct state_baseline *b, struct machine *m, const struct
         b->parts[i] = NULL;
     }
     return 0;
+}
+
+void state_refit_baseline(struct state_baseline *b, const struct snapshot *old, const struct snapshot *s)
+{
+    struct cpu_sregs sregs = s->sregs;
+
+    sregs.cr3 = old->sregs.cr3;
+    b->untried = b->untried || memcmp(&sregs, &old->sregs, sizeof(sregs)) != 0;
+    /* They come first, see above. */
+    if (s->msrs_n != 0)
+        memcpy(b->msrs, s->msrs, s->msrs_n * sizeof(*b->msrs));
 }
 
 /* --- general registers: a bare kernel's -------------------------------------------------------------- */

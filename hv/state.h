@@ -6,6 +6,7 @@
 #ifndef HV_STATE_H
 #define HV_STATE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "boot/cpu.h"
@@ -21,6 +22,7 @@ struct state_baseline {
     uint8_t *parts[STATE_PARTS_MAX]; /* by number in kvm_parts; NULL where the machine has no such part */
     struct cpu_msr *msrs;
     unsigned msrs_n;
+    bool untried; /* system registers of the snapshot, but for CR3, are such as KVM has not taken here yet */
 };
 
 /*
@@ -40,6 +42,12 @@ void state_free_baseline(struct state_baseline *b);
  */
 int state_fit_baseline(struct state_baseline *b, struct machine *m, const struct snapshot *s, bool irqchip,
                        struct err *e);
+
+/*
+ * Make it what a guest of `s` is reset to, instead of one of `old`, whose MSRs
+ * have the same numbers in the same order.
+ */
+void state_refit_baseline(struct state_baseline *b, const struct snapshot *old, const struct snapshot *s);
 
 /* Let the guest change only the MSRs that the table knows, where its kind is filtered. Before the first run. */
 int state_filter_msrs(struct machine *m, const struct guest_kind *kind, struct err *e);

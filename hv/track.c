@@ -130,6 +130,17 @@ void track_renewed(struct track *t)
             memset(t->logs[i].base, 0, t->logs[i].len);
 }
 
+void track_forget(struct track *t, struct gpa at)
+{
+    unsigned i;
+
+    for (i = 0; i < t->areas_n; i++)
+        if (t->area[i].at.v == at.v)
+            touched_clear(&t->area[i].touched);
+    /* What is in KVM's bitmaps stays there, and is new at the next look. */
+    track_renewed(t);
+}
+
 /* Memory is as it should be, and the guest does not run: nothing is lost before all pages are watched again. */
 static int watch_again(struct track *t, struct err *e)
 {

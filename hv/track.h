@@ -55,6 +55,12 @@ int track_add(struct track *t, struct gpa at, const struct region *mem,
 int track_look(struct track *t, struct err *e);
 void track_renewed(struct track *t);
 
+/*
+ * What is behind the stretch that starts at `at` is new to the guest and to
+ * KVM: nothing of it is touched. After track_look.
+ */
+void track_forget(struct track *t, struct gpa at);
+
 /* Put back all that was touched. After track_look. */
 int track_reset(struct track *t, struct err *e);
 

@@ -13,13 +13,9 @@
 #include "mem/bytes.h"
 #include "mem/guest_abi.h"
 #include "mem/num.h"
-#include "paging/walk.h"
 
 /* The largest snapshot whose memory is copied for each VM. */
 #define COPY_MAX ((uint64_t)1 << 20)
-
-/* Tables a search for one leaf may visit: enough for any honest guest, and no time at all. */
-#define SEARCH_TABLES_MAX 65536
 
 static bool is_paged(const struct vm *vm)
 {
@@ -34,7 +30,7 @@ static bool has_copy(const struct vm *vm)
 
 static const struct region *tables_of(const struct vm *vm)
 {
-    return vm->cow_host ? &vm->own.tables : &vm->snap->tables;
+    return vm->cow_host ? &vm->own->tables : &vm->snap->tables;
 }
 
 /* Whether large tables in scratch are its own only where the guest, or the CPU for it, writes to them. */
@@ -46,8 +42,9 @@ static bool maps_tables(const struct vm *vm)
 /*
  * The memory of an identity guest is its own. A small one is copied: that is
  * faster than to fault its pages in. Of a large one in a file, a VM has what
- * its guest writes, and shares the rest with everyone. Any other large one is
- * where a capture can take it, if the host lets us.
+ * its guest writes, and shares the rest with everyone; any other large one is
+ * where a capture can take it, if the host lets us. A guest that writes
+ * nothing there has all of it from whoever has the snapshot, unless that may change.
  */
 static int map_copy(struct vm *vm, struct err *e)
 {
@@ -55,7 +52,9 @@ static int map_copy(struct vm *vm, struct err *e)
     uint64_t len = s->plan.snapshot_len;
     struct err ignored;
 
-    vm->copy_of_file = s->has_fd && len > COPY_MAX;
+    vm->copy_of_file = has_copy(vm) && s->has_fd && len > COPY_MAX;
+    if (!has_copy(vm))
+        return region_map_file(&vm->view, s->file_fd, s->memory_off, len, e);
     if (!vm->copy_of_file) {
         vm->base_open =
             !is_paged(vm) && len > COPY_MAX && pristine_open(&vm->base, len, &vm->copy, &ignored) == 0;
@@ -89,7 +88,7 @@ static const uint8_t *extra_source(const void *ctx, uint64_t off)
 {
     const struct vm *vm = (const struct vm *)ctx;
 
-    return vm->snap->memory.base + vm->own.sources[off / PAGE_LEN] * PAGE_LEN;
+    return vm->snap->memory.base + vm->own->sources[off / PAGE_LEN] * PAGE_LEN;
 }
 
 /* The guest's writes are noted by KVM, the host's by the view. */
@@ -103,14 +102,13 @@ static int track(struct vm *vm, struct gpa at, const struct region *mem,
 }
 
 /* Tables with writable leaves, and the pages that they need beyond those of the snapshot. */
-static int open_cow(struct vm *vm, struct err *e)
+static int make_tables(const struct snapshot *s, struct hostcow *out, struct err *e)
 {
-    const struct snapshot *s = vm->snap;
     const struct layout *l = &s->plan;
     const struct gpa cr3 = gpa_make(s->sregs.cr3);
     const struct hostcow_in in = {
         .geom = s->kind->geom,
-        .mode = vm_paging_mode(vm, &s->sregs),
+        .mode = vm_paging_mode(s->kind, &s->sregs),
         .tables = &s->tables,
         .tables_gpa = layout_gpa(l, AREA_SCRATCH, l->pt_off),
         .roots = s->roots_n != 0 ? s->roots : &cr3,
@@ -119,11 +117,24 @@ static int open_cow(struct vm *vm, struct err *e)
         .pages_n = l->snapshot_len / PAGE_LEN,
         .extra_gpa = layout_gpa(l, AREA_SNAPSHOT, l->snapshot_len),
     };
-    uint64_t start = in.extra_gpa.v, len;
 
-    if (hostcow_make(&in, &vm->own, e) != 0)
+    return hostcow_make(&in, out, e);
+}
+
+int vm_prepare(struct snapshot *snap, struct err *e)
+{
+    return snap->kind == NULL || snap->kind->geom == NULL ? 0 : make_tables(snap, &snap->cow, e);
+}
+
+static int open_cow(struct vm *vm, struct err *e)
+{
+    const struct layout *l = &vm->snap->plan;
+    uint64_t start = layout_gpa(l, AREA_SNAPSHOT, l->snapshot_len).v, len;
+
+    vm->own = vm->snap->cow.tables.len != 0 ? &vm->snap->cow : &vm->made;
+    if (vm->own == &vm->made && make_tables(vm->snap, &vm->made, e) != 0)
         return -1;
-    len = vm->own.extra_n * PAGE_LEN;
+    len = vm->own->extra_n * PAGE_LEN;
     if (len == 0)
         return 0;
     if (len > l->scratch_gpa.v - start ||
@@ -144,7 +155,7 @@ static int map_stretch(struct vm *vm, struct gpa at, const struct region *mem, b
     return writable && vm->track.machine != NULL ? track(vm, at, mem, source, vm, e) : 0;
 }
 
-static int map_memory(struct vm *vm, struct err *e)
+static int map_memory(struct vm *vm, bool pool, struct err *e)
 {
     const struct layout *l = &vm->snap->plan;
     struct gpa base = layout_gpa(l, AREA_SNAPSHOT, 0), scratch = layout_gpa(l, AREA_SCRATCH, 0);
@@ -155,7 +166,7 @@ static int map_memory(struct vm *vm, struct err *e)
         pristine_put(&(struct pristine){.fd = vm->snap->tables_fd, .len = vm->snap->tables.len},
                      vm->scratch.base + l->pt_off, e) != 0)
         return -1;
-    if (has_copy(vm) && map_copy(vm, e) != 0)
+    if ((has_copy(vm) || (pool && vm->snap->has_fd)) && map_copy(vm, e) != 0)
         return -1;
     if (vm->cow_host && open_cow(vm, e) != 0)
         return -1;
@@ -166,8 +177,11 @@ static int map_memory(struct vm *vm, struct err *e)
         return err_memory(e, "view of the guest");
     if (vm->machine.dirty.by != DIRTY_NOT)
         track_open(&vm->track, &vm->machine, &vm->slots);
-    if (map_stretch(vm, base, has_copy(vm) ? &vm->copy : &vm->snap->memory, has_copy(vm), memory_source, e) !=
-            0 ||
+    if (map_stretch(vm, base,
+                    has_copy(vm)        ? &vm->copy
+                    : vm->view.len != 0 ? &vm->view
+                                        : &vm->snap->memory,
+                    has_copy(vm), memory_source, e) != 0 ||
         map_stretch(vm, scratch, &vm->scratch, true, scratch_source, e) != 0)
         return -1;
     return vm->extra.len == 0 ? 0
@@ -216,7 +230,7 @@ static int make_machine(struct vm *vm, const struct vm_options *opt, struct err 
     if (machine_open(&vm->machine, vm->kvm_fd, &mo, e) != 0)
         return -1;
     slots_init(&vm->slots, &vm->machine, vm->irqchip, false);
-    if (map_memory(vm, e) != 0)
+    if (map_memory(vm, opt->pool, e) != 0)
         return -1;
     result = machine_add_cpu(&vm->machine, vm->kvm_fd, &mo, e);
     if (result != 0)
@@ -262,14 +276,24 @@ void vm_close(struct vm *vm)
     vm->mem = NULL;
     region_unmap(&vm->scratch);
     region_unmap(&vm->extra);
-    hostcow_free(&vm->own);
+    hostcow_free(&vm->made);
     region_unmap(&vm->copy);
+    region_unmap(&vm->view);
     if (vm->copy_of_file)
         snapfile_guard_copy(&vm->copy);
     vm->copy_of_file = false;
     pristine_close(&vm->base);
     region_unmap(&vm->messages);
     vm->usable = vm->ready = false;
+}
+
+int vm_renew(struct vm *vm, struct err *e)
+{
+    const struct vm_options opt = {
+        .irqchip = vm->irqchip, .warm = vm->warm, .pool = vm->view.len != 0, .cow_host = vm->cow_host};
+
+    vm_close(vm);
+    return vm_open(vm, vm->kvm_fd, vm->snap, &opt, e);
 }
 
 const uint8_t *vm_scratch(const struct vm *vm, uint64_t off)
@@ -313,12 +337,29 @@ static void write_host_page(struct vm *vm, const uint8_t *random)
     memcpy(page + HOST_PAGE_RANDOM, random, HOST_PAGE_RANDOM_LEN);
 }
 
+/* Those that are copies of others, and what is in scratch up to `end`. `used`: where nothing is there may be something. */
+static void fill_pages(struct vm *vm, uint64_t end, bool used)
+{
+    uint64_t off;
+
+    for (off = 0; off < vm->extra.len; off += PAGE_LEN)
+        memcpy(vm->extra.base + off, extra_source(vm, off), PAGE_LEN);
+    for (off = vm->snap->plan.pt_off; off < end; off += PAGE_LEN) {
+        const uint8_t *from = scratch_source(vm, off);
+        uint8_t *to = vm->scratch.base + off;
+
+        if (from == NULL && used)
+            memset(to, 0, PAGE_LEN);
+        else if (from != NULL && (!maps_tables(vm) || pristine_differ(to, from)))
+            memcpy(to, from, PAGE_LEN);
+    }
+}
+
 /* All of memory, whatever it holds. */
 static int fill_memory(struct vm *vm, struct err *e)
 {
     const struct snapshot *s = vm->snap;
     const struct layout *l = &s->plan;
-    uint64_t off;
 
     if (vm->used && region_clear(&vm->scratch, e) != 0)
         return -1;
@@ -328,14 +369,7 @@ static int fill_memory(struct vm *vm, struct err *e)
         region_fill(vm->copy.base, s->memory.base, s->memory.len);
     else if (has_copy(vm) && !vm->copy_of_file)
         memcpy(vm->copy.base, s->memory.base, s->memory.len);
-    for (off = 0; off < vm->extra.len; off += PAGE_LEN)
-        memcpy(vm->extra.base + off, extra_source(vm, off), PAGE_LEN);
-    for (off = 0; off < s->tables.len; off += PAGE_LEN)
-        if (!maps_tables(vm) ||
-            pristine_differ(vm->scratch.base + l->pt_off + off, tables_of(vm)->base + off))
-            memcpy(vm->scratch.base + l->pt_off + off, tables_of(vm)->base + off, PAGE_LEN);
-    if (s->placed.len != 0)
-        memcpy(vm->scratch.base + l->pt_off + l->pt_len, s->placed.base, s->placed.len);
+    fill_pages(vm, l->pt_off + l->pt_len + l->placed_len, false);
     vm->used = true;
     vm->filled = vm->track.machine != NULL;
     return 0;
@@ -376,30 +410,97 @@ static int remap_scratch(struct vm *vm, struct err *e)
     return slots_map(&vm->slots, at, vm->scratch.len, vm->scratch.base, false, e);
 }
 
-/* Learn what was written, and drop translations. */
-static int flush(struct vm *vm, struct err *e)
+/* Learn what was written, and drop translations, before `next` is restored. */
+static int end_run(struct vm *vm, const struct snapshot *next, struct err *e)
 {
-    if (vm->filled && track_look(&vm->track, e) != 0)
+    if (!vm->ran)
+        return 0;
+    if (machine_finish(&vm->machine, e) != 0 || (vm->filled && track_look(&vm->track, e) != 0))
         return -1;
-    return vm->shadows ? remap_scratch(vm, e) : state_flush(&vm->machine, vm->snap, e);
+    return vm->shadows ? remap_scratch(vm, e) : state_flush(&vm->machine, next, e);
 }
 
-int vm_restore(struct vm *vm, struct err *e)
+/* All of it, of a guest whose last run has ended. */
+static int put_state(struct vm *vm, struct err *e)
 {
     const struct snapshot *s = vm->snap;
 
-    assert(vm->warm || !vm->ran);
-    vm->usable = vm->ready = false;
-    if (vm->ran && (machine_finish(&vm->machine, e) != 0 || flush(vm, e) != 0))
-        return -1;
     if (restore_memory(vm, e) != 0 || state_restore(&vm->machine, s, vm->ran ? &vm->baseline : NULL, e) != 0)
         return -1;
+    vm->baseline.untried = false;
     vm->flush_tlb = is_paged(vm) && s->generation != 0;
     vm->dispatch = s->dispatch;
     vm->call_sp = s->call_sp;
     vm->usable = vm->fpu_reset = true;
     vm->ready = s->takes_calls;
     return 0;
+}
+
+int vm_restore(struct vm *vm, struct err *e)
+{
+    assert(vm->warm || !vm->ran);
+    vm->usable = vm->ready = false;
+    return end_run(vm, vm->snap, e) != 0 ? -1 : put_state(vm, e);
+}
+
+/* --- another snapshot -------------------------------------------------------------------------------- */
+
+/* Whether it would have got the same machine, with memory at the same places that can be changed for its own. */
+static bool has_same_shape(const struct vm *vm, const struct snapshot *new)
+{
+    const struct snapshot *old = vm->snap;
+    const struct layout *a = &old->plan, *b = &new->plan;
+    unsigned i;
+
+    if (new->kind != old->kind || new->promises != old->promises || new->msrs_n != old->msrs_n ||
+        ((new->sregs.apic_base ^ old->sregs.apic_base) & APIC_BASE_ENABLE) != 0 ||
+        b->sizes.apic != a->sizes.apic || b->base.v != a->base.v || b->snapshot_len != a->snapshot_len ||
+        b->scratch_gpa.v != a->scratch_gpa.v || b->sizes.scratch_len != a->sizes.scratch_len ||
+        b->sizes.input_len != a->sizes.input_len || b->sizes.output_len != a->sizes.output_len ||
+        (vm->cow_host && (new->cow.tables.len == 0 || new->cow.extra_n != vm->own->extra_n)))
+        return false;
+    for (i = 0; i < new->msrs_n; i++)
+        if (new->msrs[i].index != old->msrs[i].index)
+            return false;
+    return vm->copy_of_file || vm->view.len != 0 ? new->has_fd : has_copy(vm);
+}
+
+/* What differs from one snapshot to the next. What the guest wrote is put back later, from the new one. */
+static int take_over(struct vm *vm, const struct snapshot *snap, struct err *e)
+{
+    struct region *mapped = vm->copy_of_file ? &vm->copy : &vm->view;
+    const struct layout *l = &vm->snap->plan;
+    uint64_t end = l->pt_off + l->pt_len + l->placed_len, new_end;
+
+    state_refit_baseline(&vm->baseline, vm->snap, snap);
+    vm->snap = snap;
+    vm->own = &snap->cow;
+    hostcow_free(&vm->made);
+    if (mapped->len != 0 &&
+        region_remap_file(mapped, snap->file_fd, snap->memory_off, vm->copy_of_file, e) != 0)
+        return -1;
+    if (!vm->filled)
+        return 0; /* all will be */
+    if (vm->copy_of_file)
+        track_forget(&vm->track, layout_gpa(l, AREA_SNAPSHOT, 0));
+    else if (has_copy(vm))
+        memcpy(vm->copy.base, snap->memory.base, snap->memory.len);
+    l = &snap->plan;
+    new_end = l->pt_off + l->pt_len + l->placed_len;
+    fill_pages(vm, new_end > end ? new_end : end, true);
+    return 0;
+}
+
+int vm_switch(struct vm *vm, const struct snapshot *snap, struct err *e)
+{
+    assert(vm->warm);
+    if (!has_same_shape(vm, snap))
+        return VM_OTHER_SHAPE;
+    vm->usable = vm->ready = false;
+    if (end_run(vm, snap, e) == 0 && take_over(vm, snap, e) == 0 && put_state(vm, e) == 0)
+        return 0;
+    vm_close(vm);
+    return -1;
 }
 
 int vm_enter_init(struct vm *vm, unsigned log_filter, struct err *e)
@@ -434,67 +535,4 @@ int vm_enter_call(struct vm *vm, struct err *e)
     if (!vm->fpu_reset && machine_reset_fpu(&vm->machine, e) != 0)
         return -1;
     return machine_set_regs(&vm->machine, &r, e);
-}
-
-struct pt_mode vm_paging_mode(const struct vm *vm, const struct cpu_sregs *s)
-{
-    return (struct pt_mode){
-        .pse = (s->cr4 & CR4_PSE) != 0,
-        .nxe = (s->efer & EFER_NXE) != 0,
-        .wp = (s->cr0 & CR0_WP) != 0,
-        .phys_bits = vm->snap->kind->phys_bits,
-    };
-}
-
-bool vm_translate(const struct vm *vm, const struct cpu_sregs *s, struct gva va, struct gpa *pa)
-{
-    struct walk_leaf leaf;
-
-    if (!is_paged(vm) || (s->cr0 & CR0_PG) == 0) {
-        *pa = gpa_make(va.v);
-        return true;
-    }
-    if (walk_lookup(vm->snap->kind->geom, vm_paging_mode(vm, s), vm->mem, gpa_make(s->cr3), va, &leaf) !=
-        WALK_FOUND)
-        return false;
-    *pa = leaf.pa;
-    return true;
-}
-
-struct leaf_search {
-    uint64_t start, end; /* the snapshot region */
-    struct gva va;
-    struct gpa pa;
-    bool found;
-};
-
-static enum walk_next search_leaf(void *ctx, const struct walk_entry *entry)
-{
-    struct leaf_search *s = (struct leaf_search *)ctx;
-
-    if (entry->what != WALK_SEES_LEAF || (entry->rights & PT_WRITE) == 0 ||
-        !num_overlap(entry->pte.pa.v, entry->pte.len, s->start, s->end - s->start))
-        return WALK_ON;
-    s->found = true;
-    s->va = entry->va;
-    s->pa = entry->pte.pa;
-    return WALK_STOP;
-}
-
-bool vm_find_writable_snapshot_leaf(const struct vm *vm, const struct cpu_sregs *s, struct gva *va,
-                                    struct gpa *pa)
-{
-    const struct layout *l = &vm->snap->plan;
-    struct leaf_search search = {.start = l->base.v, .end = l->base.v + l->snapshot_len};
-    uint64_t budget = SEARCH_TABLES_MAX;
-
-    if (has_copy(vm) || (s->cr0 & CR0_PG) == 0)
-        return false;
-    walk_root(vm->snap->kind->geom, vm_paging_mode(vm, s), vm->mem, gpa_make(s->cr3), &budget, search_leaf,
-              &search);
-    if (search.found) {
-        *va = search.va;
-        *pa = search.pa;
-    }
-    return search.found;
 }

@@ -29,9 +29,11 @@ struct vm {
     bool copy_of_file;    /* ... of which only what is written is a copy */
     struct pristine base; /* ... an identity guest's, which a capture may take; or closed */
     bool base_open;       /* ... none has; `copy` writes to it, and nothing of it is the VM's own */
+    struct region view;   /* of a VM for several snapshots: a paged guest's memory, to be read */
     bool cow_host;        /* the host copies what a paged guest writes to: */
-    struct hostcow own;   /* the tables of such a guest, */
-    struct region extra;  /* and behind the snapshot region the pages that its leaves would share */
+    struct hostcow made;  /* the tables of such a guest, unless its snapshot has them, */
+    const struct hostcow *own;
+    struct region extra; /* and behind the snapshot region the pages that its leaves would share */
     struct gmem
         *mem; /* view of all of the guest's memory; notes what the host writes where that is tracked */
     struct track track; /* of a warm machine whose KVM tells of writes */
@@ -56,6 +58,7 @@ struct vm {
 struct vm_options {
     bool irqchip;
     bool warm; /* vm_restore may be called again after the guest ran */
+    bool pool; /* vm_switch may be called: warm too */
 
     /*
      * A paged guest finds its copy-on-write pages writable and needs no page
@@ -68,6 +71,12 @@ struct vm_options {
 };
 
 /*
+ * Once for all VMs with cow_host that run `snap` from here on: make it ready
+ * for them. Without, each does it for itself; vm_switch takes such snapshots only. Nothing to do for other kinds.
+ */
+int vm_prepare(struct snapshot *snap, struct err *e);
+
+/*
  * Create the machine and map the memory of `snap`, which must outlive *vm, as
  * kvm_fd must, and is shared, not copied, by paged guests. Nothing is left
  * behind on failure.
@@ -76,12 +85,28 @@ int vm_open(struct vm *vm, int kvm_fd, const struct snapshot *snap, const struct
             struct err *e);
 void vm_close(struct vm *vm);
 
+/* A new machine for the same snapshot, in place of one that failed. As vm_open; on failure it is closed. */
+int vm_renew(struct vm *vm, struct err *e);
+
 /*
  * Put the guest into its snapshot's state: memory, tables, words, host page
  * (with the present time and fresh random bytes), system registers, FPU, no
  * pending event, interrupt controllers as new. A failure half-way leaves the VM unusable.
  */
 int vm_restore(struct vm *vm, struct err *e);
+
+/*
+ * Have the VM run another snapshot, or the same anew, and restore it: no part
+ * of the machine is made again, the memory of a file is mapped over that of the
+ * one before, and of what was written nothing is kept. The snapshot before may
+ * be freed afterwards; `snap` must outlive *vm or the next switch. 0; -1: the VM is closed; or
+ *
+ * VM_OTHER_SHAPE: a machine of this one's making cannot be made that guest's, because
+ * kind, promises, sizes of memory, number of MSRs or kind of backing differ.
+ * Nothing has happened to the VM: close it and open another one.
+ */
+#define VM_OTHER_SHAPE 1
+int vm_switch(struct vm *vm, const struct snapshot *snap, struct err *e);
 
 /* Set the general registers for the first instruction of init; `log_filter` as ABI 3.2: 0 off, 1 error .. 5
  * trace. */
@@ -101,7 +126,7 @@ const uint8_t *vm_scratch(const struct vm *vm, uint64_t off);
 uint8_t *vm_scratch_rw(struct vm *vm, uint64_t off, uint64_t len);
 
 /* How the guest's page tables are to be read, by the system registers in `s`. */
-struct pt_mode vm_paging_mode(const struct vm *vm, const struct cpu_sregs *s);
+struct pt_mode vm_paging_mode(const struct guest_kind *kind, const struct cpu_sregs *s);
 
 /*
  * Physical address behind a guest-virtual one, by the guest's own tables and

@@ -16,7 +16,8 @@ static int map(struct region *r, int prot, int flags, int fd, uint64_t off, uint
     void *p;
 
     assert(len != 0 && num_is_page_aligned(len) && num_is_page_aligned(off));
-    p = mmap(NULL, len, prot, MAP_PRIVATE | MAP_NORESERVE | flags, fd, (off_t)off);
+    p = mmap((flags & MAP_FIXED) != 0 ? r->base : NULL, len, prot, MAP_PRIVATE | MAP_NORESERVE | flags, fd,
+             (off_t)off);
     if (p == MAP_FAILED)
         return err_host(e, "host memory: cannot map %" PRIu64 " bytes%s", len,
                         flags == MAP_ANONYMOUS ? "" : " of a file");
@@ -38,6 +39,15 @@ int region_map_file(struct region *r, int fd, uint64_t off, uint64_t len, struct
 int region_map_file_private(struct region *r, int fd, uint64_t off, uint64_t len, struct err *e)
 {
     return map(r, PROT_READ | PROT_WRITE, 0, fd, off, len, e);
+}
+
+int region_remap_file(struct region *r, int fd, uint64_t off, bool writable, struct err *e)
+{
+    if (map(r, PROT_READ | (writable ? PROT_WRITE : 0), MAP_FIXED, fd, off, r->len, e) == 0)
+        return 0;
+    /* It may be gone already. */
+    region_unmap(r);
+    return -1;
 }
 
 int region_seal(struct region *r, struct err *e)

@@ -6,6 +6,7 @@
 #ifndef MEM_REGION_H
 #define MEM_REGION_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "mem/error.h"
@@ -31,6 +32,13 @@ int region_map_file(struct region *r, int fd, uint64_t off, uint64_t len, struct
  * never reaches the file. region_clear gives all of it up again.
  */
 int region_map_file_private(struct region *r, int fd, uint64_t off, uint64_t len, struct err *e);
+
+/*
+ * In place of what *r maps, which is given back, as many bytes of a file at the
+ * same address: for `writable` as region_map_file_private, else as
+ * region_map_file. On failure *r is empty.
+ */
+int region_remap_file(struct region *r, int fd, uint64_t off, bool writable, struct err *e);
 
 /* Make the bytes read-only for the host for good: a stray write through the mapping is a fault. */
 int region_seal(struct region *r, struct err *e);

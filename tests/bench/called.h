@@ -63,10 +63,14 @@ static inline int called_open(struct called *c, struct err *e)
 /* Who copies what a paged guest writes to, in VMs from here on. */
 static bool called_cow_host;
 
+/* Whether they may take other snapshots. */
+static bool called_pool;
+
 /* Put a guest of `snap` into a VM, and let it come to where it takes calls. */
 static inline int called_start(struct called *c, const struct snapshot *snap, int kvm_fd, struct err *e)
 {
-    const struct vm_options vo = {.irqchip = false, .warm = true, .cow_host = called_cow_host};
+    const struct vm_options vo = {
+        .irqchip = false, .warm = true, .pool = called_pool, .cow_host = called_cow_host};
 
     if (vm_open(&c->vm, kvm_fd, snap, &vo, e) != 0)
         return -1;

@@ -23,6 +23,7 @@
 #define CYCLES_MIN  5
 #define CYCLES_MAX  1000
 #define BURST       7
+#define POOLED      22
 #define AGAIN_PAGES 100
 #define LOOK        UINT32_MAX /* for touch of lean: fault unless the heap is as new */
 
@@ -111,16 +112,24 @@ static int keep_memory(struct memory *kept, const struct vm *vm, struct err *e)
     return 0;
 }
 
-static const char *check_memory(const struct memory *kept, struct called *c, const struct row *row)
+static const char *compare_memory(const struct memory *kept, const struct called *c)
 {
-    const uint32_t look = LOOK;
-    struct err e = {.text = ""};
-    uint64_t bits = 0;
-
     if (memcmp(kept->scratch, c->vm.scratch.base, kept->scratch_len) != 0)
         return "scratch is not as it was";
     if (kept->copy_len != 0 && memcmp(kept->copy, c->vm.copy.base, kept->copy_len) != 0)
         return "memory is not as in the snapshot";
+    return NULL;
+}
+
+static const char *check_memory(const struct memory *kept, struct called *c, const struct row *row)
+{
+    const char *wrong = compare_memory(kept, c);
+    const uint32_t look = LOOK;
+    struct err e = {.text = ""};
+    uint64_t bits = 0;
+
+    if (wrong != NULL)
+        return wrong;
     if (strcmp(row->sample, "lean") == 0 ? called_call(c, "touch", &look, NULL, &e)
                                          : called_call(c, "count", NULL, &bits, &e))
         return "the guest does not find its heap as new";
@@ -261,6 +270,79 @@ static int take_create(const struct options_of *o, const struct row *row, struct
     return 0;
 }
 
+/* Two snapshots of the same shape, in files: the second is of a guest that has written to a few pages. */
+static int make_pair(struct called *c, const struct called_guest *g, int kvm_fd, struct snapshot *pair,
+                     struct err *e)
+{
+    static const uint32_t few = 5;
+
+    if (called_capture(c, g, kvm_fd, &pair[0], e) != 0 || called_start(c, &pair[0], kvm_fd, e) != 0 ||
+        called_call(c, "touch", &few, NULL, e) != 0 || capture_make(&c->vm, &pair[1], e) != 0 ||
+        called_through_file(&pair[1], e) != 0)
+        return -1;
+    vm_close(&c->vm);
+    return vm_prepare(&pair[0], e) != 0 ? -1 : vm_prepare(&pair[1], e);
+}
+
+/* In one machine, one after the other: it takes the other snapshot, and the guest is called. */
+static int time_switches(struct called *c, const struct snapshot *pair, double *ns, struct err *e)
+{
+    const uint32_t one = 1;
+    double each[POOLED];
+
+    for (unsigned i = 0; i < POOLED; i++) {
+        uint64_t start = rows_clock(CLOCK_MONOTONIC);
+        int result = vm_switch(&c->vm, &pair[(i + 1) % 2], e);
+
+        if (result != 0)
+            return result < 0 ? -1 : err_set(e, STATUS_HOST, "the snapshots are not of the same shape");
+        if (called_call(c, "touch", &one, NULL, e) != 0)
+            return -1;
+        each[i] = since(start);
+    }
+    *ns = rows_median(each + 2, POOLED - 2);
+    return 0;
+}
+
+/* What has been switched to is, to the last byte, what a new machine has. */
+static int take_pooled(const struct options_of *o, const struct row *row, struct err *e)
+{
+    const struct called_guest g = {
+        .samples = o->samples, .name = "lean", .kind = o->kind, .heap_len = DATA_LEN};
+    static struct snapshot pair[2];
+    static struct called c;
+    struct memory kept[2];
+    const char *wrong = NULL;
+    double ns = 0;
+    int kvm_fd;
+
+    called_cow_host = true;
+    if (open_all(&c, &kvm_fd, e) != 0 || make_pair(&c, &g, kvm_fd, pair, e) != 0)
+        return -1;
+    called_pool = true;
+    for (unsigned i = 2; i-- > 0;) {
+        if (called_start(&c, &pair[i], kvm_fd, e) != 0 || keep_memory(&kept[i], &c.vm, e) != 0)
+            return -1;
+        if (i == 1)
+            vm_close(&c.vm);
+    }
+    if (time_switches(&c, pair, &ns, e) != 0)
+        return -1;
+    for (unsigned i = 2; i-- > 0 && wrong == NULL;) {
+        if (strcmp(o->plant, row->id) != 0 && vm_switch(&c.vm, &pair[i], e) != 0)
+            return -1;
+        wrong = compare_memory(&kept[i], &c);
+    }
+    if (wrong == NULL)
+        wrong = check_memory(&kept[0], &c, row);
+    if (wrong == NULL) {
+        rows_sample(row->id, o->kind, o->first, ns);
+        return 0;
+    }
+    rows_fail(row->id, o->kind, wrong);
+    exit(1);
+}
+
 static int take_capture(const struct options_of *o, const struct row *row, struct err *e)
 {
     const struct called_guest g = {
@@ -366,6 +448,14 @@ static const struct row rows[] = {
      .take = take_create,
      .argument = 0,
      .restores = true},
+    {.id = "clone-pooled",
+     .base = "clone-new-vm",
+     .unit = "us",
+     .text =
+         "pooled clone of a snapshot: vm_switch of one machine to another file of 64 MB, to the end of its "
+         "first call, 1 page written, in a burst",
+     .take = take_pooled,
+     .sample = "lean"},
     {.id = "capture-64m",
      .base = "memcpy-64m",
      .unit = "us",

@@ -51,5 +51,50 @@ kill -s TERM $pid
 wait $pid
 status=$?
 check "SIGTERM ends all copies" [ "$status" = 143 ]
-check "and none is left" sh -c "! pgrep -f '[r]estore --copies 4 --jobs 4 --call spin'"
+gone() { # words of a command line: no process of it is left within some seconds
+    local i
+
+    for ((i = 0; i < 300; i++)); do
+        # One that has ended has no command line.
+        pgrep -f "$1" >/dev/null || return 0
+        sleep 0.01
+    done
+    return 1
+}
+check "and none is left" gone '[r]estore --copies 4 --jobs 4 --call spin'
+
+# Copies are made one after the other by few workers. What each comes to is its own: the host function counts them.
+cat >"$tmp/function" <<'END'
+#!/bin/bash
+cat >/dev/null
+exec 9>>"$0.lock"
+flock 9
+echo >>"$0.n"
+n=$(wc -l <"$0.n")
+exec 9>&-
+case $n in
+3) exit 1 ;;
+5) kill -s KILL $PPID ;;
+7) exec sleep 60 ;;
+*) printf 'copy %s' "$n" ;;
+esac
+END
+chmod +x "$tmp/function"
+run "$VMM" snapshot -o "$snap" "$SAMPLES/calls-amd64.elf"
+for jobs in 1 3 20; do
+    rm -f "$tmp/function.n"
+    run "$VMM" restore --copies 12 --jobs $jobs --timeout 3s --host-fn "f=$tmp/function" \
+        --call ask_string --arg string:f --arg string:x "$snap"
+    check "$jobs at a time: copies that fail, are killed or too late leave the others alone" \
+        [ "$(sort -V <<<"$out")" = "$(printf 'copy %s\n' 1 2 4 6 8 9 10 11 12)" ]
+    check "$jobs at a time: each says why by itself" \
+        [ "$(grep -c 'it ended with status 1' <<<"$err"):$(grep -c 'time limit of 3000 ms' <<<"$err")" = 1:1 ]
+    check "$jobs at a time: the three are counted, and the worst is told" \
+        [ "$status:$(grep -c '3 of 12 copies failed (worst status 137)' <<<"$err")" = 137:1 ]
+done
+run "$VMM" restore --copies 9 --jobs 2 --call crash "$snap"
+check "copies that all fault do so one after the other" \
+    [ "$status:$(grep -c 'guest: aborted\|guest: faulted' <<<"$err")" = 134:9 ]
+check "and are all counted" matches '9 of 9 copies failed \(worst status 134\)'
+check "machines that are left behind are gone within a moment" gone '[r]estore --copies 9 --jobs 2 --call crash'
 done_testing

@@ -21,6 +21,9 @@ static int calling_track;
 /* ... and who copies what a paged guest writes to: vm_options.cow_host. */
 static bool calling_cow_host;
 
+/* ... and whether a machine of captured_open may take other snapshots: vm_options.pool. */
+static bool calling_pool;
+
 /* Must not move while it is open: its parts point at each other. */
 struct calling {
     struct snapshot snap;

@@ -150,7 +150,12 @@ static const struct script scripts[] = {
 static inline bool captured_open(struct calling *c, int kvm_fd, const struct snapshot *snap)
 {
     const struct vm_options opt = {
-        .irqchip = snap->plan.sizes.apic, .warm = true, .cow_host = calling_cow_host, .track = calling_track};
+        .irqchip = snap->plan.sizes.apic,
+        .warm = true,
+        .pool = calling_pool,
+        .cow_host = calling_cow_host,
+        .track = calling_track,
+    };
     struct err e = {.text = ""};
     int fd = open("/dev/null", O_WRONLY | O_CLOEXEC);
 

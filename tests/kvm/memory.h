@@ -22,6 +22,12 @@ static inline bool has_irqchip(const struct kvm_case *kc)
     return (kc->n & IRQCHIP) != 0;
 }
 
+/* With its local APIC hidden a guest of any kind has only the MSRs that a snapshot keeps. */
+static inline bool is_filtered(const struct calling *c)
+{
+    return c->vm.snap->kind->filter_msrs || c->vm.machine.hidden_apic;
+}
+
 /* The machines from here on are restored by what the case says. */
 static inline void choose_track(const struct kvm_case *kc)
 {
@@ -150,6 +156,24 @@ static inline bool memory_is(const struct memory *wanted, uint64_t scratch_gpa)
         }
     }
     return CHECK(true);
+}
+
+/* The host can do what a guest can: write all over what is writable, through its view of memory. */
+static inline void dirty_memory(const struct vm *vm, uint64_t seed)
+{
+    struct memory m;
+    uint64_t off;
+    unsigned i;
+
+    if (!look_at_slots(&m))
+        return;
+    for (i = 0; i < m.n; i++) {
+        for (off = seed % 64; !m.slot[i].readonly && off < m.slot[i].len; off += 61) {
+            uint8_t byte = m.slot[i].host[off] ^ (uint8_t)((seed >> 3) | 1);
+
+            CHECK(gmem_write(vm->mem, gpa_make(m.slot[i].at + off), &byte, 1));
+        }
+    }
 }
 
 #endif

@@ -7,6 +7,7 @@
 #define TESTS_KVM_RAW_STATE_H
 
 #include <stddef.h>
+#include <time.h>
 
 #include "tests/kvm/seam.h"
 
@@ -413,6 +414,60 @@ static inline void raw_dirty_all(const struct machine *m, bool irqchip, struct r
     for (i = 0; i < RAW_REGS; i++)
         if (clean->there[i] && raw_read_part(m, i, now) && memcmp(now, clean->part[i], raw_parts[i].len) != 0)
             dirt->parts[i] = true;
+}
+
+/* --- what tells a reset from none ------------------------------------------------------------------- */
+
+/* MSRs that a guest has for itself, ABI 9; the values are put there before the capture. */
+static const struct {
+    uint32_t index;
+    uint64_t value;
+} guests_own[] = {
+    {0x00000174, 0x38},               /* SYSENTER_CS */
+    {0x00000175, 0x12345000},         /* SYSENTER_ESP */
+    {0x00000176, 0x23456000},         /* SYSENTER_EIP */
+    {0xc0000081, 0x0013000800000000}, /* STAR */
+    {0xc0000082, 0xffff800000345000}, /* LSTAR */
+    {0xc0000083, 0xffff800000456000}, /* CSTAR */
+    {0xc0000084, 0x0000000000047700}, /* SFMASK */
+    {0xc0000102, 0xffff800000567000}, /* KERNEL_GS_BASE */
+};
+
+#define GUESTS_OWN_N (sizeof(guests_own) / sizeof(guests_own[0]))
+
+#define MSR_TSC      0x10
+
+/* Those that move although nothing runs are clocks. */
+static inline void find_clocks(const struct machine *m, struct raw_state *s)
+{
+    const struct timespec pause = {.tv_nsec = 2000000};
+    unsigned i;
+
+    nanosleep(&pause, NULL);
+    for (i = 0; i < s->msrs_n; i++) {
+        uint64_t value;
+
+        if (!s->msrs[i].readable || !raw_get_msr(m, s->msrs[i].index, &value) || value == s->msrs[i].value)
+            continue;
+        s->msrs[i].moves = true;
+        printf("# MSR 0x%" PRIx32 " moves by itself\n", s->msrs[i].index);
+        /* TSC; Hyper-V's vCPU run time and reference counter */
+        CHECK(s->msrs[i].index == MSR_TSC || s->msrs[i].index == 0x40000010 ||
+              s->msrs[i].index == 0x40000020);
+    }
+}
+
+/* Guests of a kind that is filtered may change the MSRs of that list: only_these_msrs. */
+static inline void deny_others(struct raw_state *s)
+{
+    unsigned i, j;
+
+    for (i = 0; i < s->msrs_n; i++) {
+        s->msrs[i].denied = true;
+        for (j = 0; j < GUESTS_OWN_N; j++)
+            if (guests_own[j].index == s->msrs[i].index)
+                s->msrs[i].denied = false;
+    }
 }
 
 #endif

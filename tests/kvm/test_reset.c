@@ -17,26 +17,8 @@
 
 #define PAGES_CAPTURED 2 /* that the guest has dirtied when it is captured */
 
-/* MSRs that a guest has for itself, ABI 9; the values are put there before the capture. */
-static const struct {
-    uint32_t index;
-    uint64_t value;
-} guests_own[] = {
-    {0x00000174, 0x38},               /* SYSENTER_CS */
-    {0x00000175, 0x12345000},         /* SYSENTER_ESP */
-    {0x00000176, 0x23456000},         /* SYSENTER_EIP */
-    {0xc0000081, 0x0013000800000000}, /* STAR */
-    {0xc0000082, 0xffff800000345000}, /* LSTAR */
-    {0xc0000083, 0xffff800000456000}, /* CSTAR */
-    {0xc0000084, 0x0000000000047700}, /* SFMASK */
-    {0xc0000102, 0xffff800000567000}, /* KERNEL_GS_BASE */
-};
-
-#define GUESTS_OWN_N  (sizeof(guests_own) / sizeof(guests_own[0]))
-
-#define MSR_TSC       0x10
-#define TSC_CAPTURED  ((uint64_t)1 << 50)
-#define TSC_LATER_MAX ((uint64_t)1 << 44) /* hours of it */
+#define TSC_CAPTURED   ((uint64_t)1 << 50)
+#define TSC_LATER_MAX  ((uint64_t)1 << 44) /* hours of it */
 
 static unsigned rounds(void)
 {
@@ -46,26 +28,6 @@ static unsigned rounds(void)
     if (n != 0)
         return (unsigned)n;
     return (calling_is_lab() ? LAB_ROUNDS : ROUNDS) * calling_scale();
-}
-
-/* --- memory ----------------------------------------------------------------------------------------------- */
-
-/* The host can do what a guest can: write all over what is writable, through its view of memory. */
-static void dirty_memory(const struct vm *vm, uint64_t seed)
-{
-    struct memory m;
-    uint64_t off;
-    unsigned i;
-
-    if (!look_at_slots(&m))
-        return;
-    for (i = 0; i < m.n; i++) {
-        for (off = seed % 64; !m.slot[i].readonly && off < m.slot[i].len; off += 61) {
-            uint8_t byte = m.slot[i].host[off] ^ (uint8_t)((seed >> 3) | 1);
-
-            CHECK(gmem_write(vm->mem, gpa_make(m.slot[i].at + off), &byte, 1));
-        }
-    }
 }
 
 /* --- growth ----------------------------------------------------------------------------------------------- */
@@ -124,39 +86,6 @@ static bool capture_dirty(int kvm_fd, const struct kvm_case *kc, struct snapshot
     }
     calling_close(&c);
     return made;
-}
-
-/* Those that move although nothing runs are clocks. */
-static void find_clocks(const struct machine *m, struct raw_state *s)
-{
-    const struct timespec pause = {.tv_nsec = 2000000};
-    unsigned i;
-
-    nanosleep(&pause, NULL);
-    for (i = 0; i < s->msrs_n; i++) {
-        uint64_t value;
-
-        if (!s->msrs[i].readable || !raw_get_msr(m, s->msrs[i].index, &value) || value == s->msrs[i].value)
-            continue;
-        s->msrs[i].moves = true;
-        printf("# MSR 0x%" PRIx32 " moves by itself\n", s->msrs[i].index);
-        /* TSC; Hyper-V's vCPU run time and reference counter */
-        CHECK(s->msrs[i].index == MSR_TSC || s->msrs[i].index == 0x40000010 ||
-              s->msrs[i].index == 0x40000020);
-    }
-}
-
-/* Guests of a kind that is filtered may change the MSRs of that list: only_these_msrs. */
-static void deny_others(struct raw_state *s)
-{
-    unsigned i, j;
-
-    for (i = 0; i < s->msrs_n; i++) {
-        s->msrs[i].denied = true;
-        for (j = 0; j < GUESTS_OWN_N; j++)
-            if (guests_own[j].index == s->msrs[i].index)
-                s->msrs[i].denied = false;
-    }
 }
 
 /* The captured MSRs are the guest's again, by their own values. */
@@ -233,12 +162,6 @@ static void check_dirt(const struct raw_dirt *dirt, const struct raw_state *clea
     }
     printf("# %u MSRs listed, %u dirtied\n", clean->msrs_n, dirt->msrs_n);
     CHECK(filtered ? dirt->msrs_n == GUESTS_OWN_N : dirt->msrs_n > GUESTS_OWN_N);
-}
-
-/* With its local APIC hidden a guest of any kind has only the MSRs that a snapshot keeps (only_these_msrs). */
-static bool is_filtered(const struct calling *c)
-{
-    return c->vm.snap->kind->filter_msrs || c->vm.machine.hidden_apic;
 }
 
 static void is_reset(int kvm_fd, const struct kvm_case *kc)

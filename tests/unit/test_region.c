@@ -234,6 +234,35 @@ static void test_file(void)
     CHECK_HAS(e.text, "host memory: cannot map 4096 bytes of a file");
 }
 
+static void test_remap(void)
+{
+    int fd = memfd_create("remap", MFD_CLOEXEC);
+    struct err e = untouched;
+    struct region r = map(2 * PAGE_LEN);
+    uint8_t page[PAGE_LEN], *base = r.base;
+
+    tap_case("a file is mapped over what was there, at the same address");
+    memset(page, 0x11, sizeof(page));
+    CHECK(fd >= 0 && pwrite(fd, page, sizeof(page), PAGE_LEN) == (ssize_t)sizeof(page) &&
+          pwrite(fd, page, sizeof(page), 2 * PAGE_LEN) == (ssize_t)sizeof(page));
+    memset(r.base, 0xff, r.len);
+    CHECK(region_remap_file(&r, fd, PAGE_LEN, true, &e) == 0);
+    CHECK_STR(e.text, "untouched");
+    CHECK(r.base == base && r.len == 2 * PAGE_LEN && all_bytes_are(&r, 0x11));
+    tap_case("what is written there is gone with the next");
+    r.base[5] = 0x22;
+    CHECK(region_remap_file(&r, fd, PAGE_LEN, false, &e) == 0);
+    CHECK(r.base == base && all_bytes_are(&r, 0x11));
+    CHECK_EQ(signal_of(read_first, r.base), 0);
+    CHECK_EQ(signal_of(write_first, r.base), SIGSEGV);
+    tap_case("where that fails nothing is mapped any more");
+    CHECK(region_remap_file(&r, -1, 0, true, &e) == -1);
+    CHECK_EQ(e.status, STATUS_HOST);
+    CHECK(r.base == NULL && r.len == 0);
+    CHECK_EQ(signal_of(read_first, base), SIGSEGV);
+    close(fd);
+}
+
 static void test_seal(void)
 {
     struct err e = untouched;
@@ -322,6 +351,7 @@ int main(void)
     test_large();
     test_map_fails();
     test_file();
+    test_remap();
     test_seal();
     test_clear();
     test_fill();

@@ -39,8 +39,10 @@ static void be_clone(const struct snapshot *snap, int ready, int wait)
         byte = 'y';
     else
         fprintf(stderr, "density: %s\n", e.text);
-    if (write(ready, &byte, 1) != 1 || read(wait, &byte, 1) != 0)
+    if (write(ready, &byte, 1) != 1)
         _exit(1);
+    while (read(wait, &byte, 1) < 0 && errno == EINTR)
+        ;
     _exit(0);
 }
 

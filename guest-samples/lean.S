@@ -37,8 +37,10 @@
 .section .text.start, "ax"
 
 /* The PEB is the page behind the image; a call is not told where it is. */
-.globl entrypoint
+.weak entrypoint
+.globl lean_start
 entrypoint:
+lean_start:
     lea     ADDRESS(guest_data_end), A
     cmp     A, DI
     jne     wrong

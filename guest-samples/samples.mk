@@ -31,7 +31,8 @@ samples := $(foreach n,$(sample_names),$(foreach k,$(call kinds_of,$(n)),$(sampl
 
 # One without the runtime.
 lean_kinds := $(call kinds_of,lean)
-samples += $(lean_kinds:%=$(samples_dir)/lean-%.elf)
+samples += $(lean_kinds:%=$(samples_dir)/lean-%.elf) $(lean_kinds:%=$(samples_dir)/leanhello-%.elf) \
+	$(if $(I686_GUEST),$(samples_dir)/leancow-i686.elf)
 
 # Kernels that know nothing of the guest ABI.
 bare_names := bare_hello bare_end bare_echo bare_io bare_timer bare_flood bare_once
@@ -73,16 +74,20 @@ $(eval $(call sample_rule,i686-identity,-m32,fixed,i686,|NOTE_FLAG_IDENTITY))
 $(eval $(call sample_rule,fixed-amd64,-m64,fixed,amd64,))
 $(eval $(call sample_rule,pie-i686,-m32,pie,i686,))
 
-# $(1) file name's ending, $(2) -m64 or -m32, $(3) pie or fixed, $(4) further sources
+# $(1) name, $(2) file name's ending, $(3) -m64 or -m32, $(4) pie or fixed, $(5) a further flag of the note, $(6) sources
 define lean_rule
-$$(samples_dir)/lean-$(1).elf: guest-samples/lean.S guest-samples/note.S $$(guest_deps)
+$$(samples_dir)/$(1)-$(2).elf: guest-samples/$(1).S $(6) guest-samples/note.S $$(guest_deps)
 	@mkdir -p $$(@D)
-	$$(guest_cc) $(2) -I. $$(guest_$(3)) $$(guest_ldflags) $$(guest_$(3)_ld) -o $$@ \
-		"-DNOTE_FLAGS=($$(call note_of,lean)$(4))" guest-samples/lean.S guest-samples/note.S
+	$$(guest_cc) $(3) -I. $$(guest_$(4)) $$(guest_ldflags) $$(guest_$(4)_ld) -o $$@ \
+		"-DNOTE_FLAGS=($$(call note_of,lean)$(5))" $$(filter %.S,$$^)
 endef
-$(eval $(call lean_rule,amd64,-m64,pie,))
-$(eval $(call lean_rule,i686,-m32,fixed,))
-$(eval $(call lean_rule,i686-identity,-m32,fixed,|NOTE_FLAG_IDENTITY))
+$(eval $(call lean_rule,lean,amd64,-m64,pie,))
+$(eval $(call lean_rule,lean,i686,-m32,fixed,))
+$(eval $(call lean_rule,lean,i686-identity,-m32,fixed,|NOTE_FLAG_IDENTITY))
+$(eval $(call lean_rule,leancow,i686,-m32,fixed,,guest-samples/lean.S))
+$(eval $(call lean_rule,leanhello,amd64,-m64,fixed,))
+$(eval $(call lean_rule,leanhello,i686,-m32,fixed,))
+$(eval $(call lean_rule,leanhello,i686-identity,-m32,fixed,|NOTE_FLAG_IDENTITY))
 
 bare_ldflags := -m32 -no-pie -nostdlib -static -Wl,--build-id=none -Wl,-z,norelro -Wl,-z,max-page-size=4096 \
 	-Wl,-z,noexecstack -Wl,--no-warn-rwx-segments

@@ -54,6 +54,12 @@ int cmd_pack(const struct options *o, struct err *e);
  */
 int cmd_doctor(const struct options *o, struct text *out, enum status *status, struct err *e);
 
+/*
+ * Measure what vmm takes on this host for calls, resets and new machines, and
+ * what KVM takes alone; *o is overwritten for it. `out` receives the figures for a person, or as JSON.
+ */
+int cmd_bench(struct options *o, struct text *out, struct err *e);
+
 /* Describe what the image would become, without KVM. */
 int cmd_inspect(const struct options *o, struct text *out, struct err *e);
 

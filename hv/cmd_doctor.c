@@ -2,54 +2,21 @@
  * vmm doctor: can this host run each kind of guest? Answered by running one:
  * a guest of a few bytes goes the whole way from image to exit.
  */
-#include <elf.h>
-#include <stddef.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "boot/image.h"
 #include "hv/cmd.h"
+#include "hv/probe.h"
 #include "hv/run.h"
 #include "mem/guest_abi.h"
-#include "mem/num.h"
 
 #define PROBE_TIME_NS ((uint64_t)5 * 1000000000u)
 
 /*
- * A position-independent image with nothing but code: and esp, -16; out
- * PORT_HALT, al; hlt. In 64-bit code the same bytes clear the high half of rsp,
- * which a guest that ends at once does not miss.
+ * and esp, -16; out PORT_HALT, al; hlt. In 64-bit code the same bytes clear
+ * the high half of rsp, which a guest that ends at once does not miss.
  */
-#define PROBE(bits, machine)                                                                                 \
-    {                                                                                                        \
-        .header = {.e_ident = {ELFMAG0, ELFMAG1, ELFMAG2, ELFMAG3, ELFCLASS##bits, ELFDATA2LSB, EV_CURRENT}, \
-                   .e_type = ET_DYN,                                                                         \
-                   .e_machine = (machine),                                                                   \
-                   .e_version = EV_CURRENT,                                                                  \
-                   .e_entry = offsetof(struct probe##bits, code),                                            \
-                   .e_phoff = offsetof(struct probe##bits, segment),                                         \
-                   .e_ehsize = sizeof(Elf##bits##_Ehdr),                                                     \
-                   .e_phentsize = sizeof(Elf##bits##_Phdr),                                                  \
-                   .e_phnum = 1},                                                                            \
-        .segment = {.p_type = PT_LOAD,                                                                       \
-                    .p_flags = PF_R | PF_X,                                                                  \
-                    .p_filesz = sizeof(struct probe##bits),                                                  \
-                    .p_memsz = sizeof(struct probe##bits),                                                   \
-                    .p_align = PAGE_LEN},                                                                    \
-        .code = {0x83, 0xe4, 0xf0, 0xe6, PORT_HALT, 0xf4},                                                   \
-    }
-
-static const struct probe32 {
-    Elf32_Ehdr header;
-    Elf32_Phdr segment;
-    uint8_t code[6];
-} probe32 = PROBE(32, EM_386);
-
-static const struct probe64 {
-    Elf64_Ehdr header;
-    Elf64_Phdr segment;
-    uint8_t code[6];
-} probe64 = PROBE(64, EM_X86_64);
+static const uint8_t probe_code[] = {0x83, 0xe4, 0xf0, 0xe6, PORT_HALT, 0xf4};
 
 /* Run init of `snap` in a machine of its own. 0 when it ended by itself. */
 static int run_probe(const struct snapshot *snap, int kvm_fd, struct stop *stop, struct err *e)
@@ -86,17 +53,11 @@ static int run_probe(const struct snapshot *snap, int kvm_fd, struct stop *stop,
 /* Run the probe as a guest of kind `k`. 0 when this host can. */
 static int try_kind(const struct guest_kind *k, int kvm_fd, struct err *e)
 {
-    const struct image_options opt = {
-        .sizes = layout_default_sizes(),
-        .paging = k->geom != NULL ? GUEST_PAGING_ON : GUEST_PAGING_OFF,
-    };
-    bool wide = k->machine == ELF_X86_64;
     struct snapshot snap;
     struct stop stop;
     int result;
 
-    if (image_build(wide ? (const uint8_t *)&probe64 : (const uint8_t *)&probe32,
-                    wide ? sizeof(probe64) : sizeof(probe32), "probe", &opt, &snap, e) != 0)
+    if (probe_build(k, probe_code, sizeof(probe_code), HEAP_LEN_DEFAULT, &snap, e) != 0)
         return -1;
     result = stop_open(&stop, e);
     if (result == 0) {

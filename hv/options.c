@@ -392,7 +392,7 @@ const struct option_row option_rows[] = {
     {"quiet", RUNS | CMD_BATCH | CMD_STANDALONE, false, NULL,
      "no messages of our own, only the guest's output", set_quiet},
     {"q", RUNS | CMD_STANDALONE, false, NULL, "the same", set_quiet},
-    {"json", CMD_DOCTOR | CMD_INSPECT, false, NULL, "print JSON", set_json},
+    {"json", CMD_DOCTOR | CMD_BENCH | CMD_INSPECT, false, NULL, "print JSON", set_json},
     {"kernel", CMD_STANDALONE, false, "FILE", "the image", set_image},
     {"kernel-args", CMD_STANDALONE | ONLY_BARE, false, "TEXT", "as --append", set_append},
     {"ramfs", CMD_STANDALONE | ONLY_BARE, false, "FILE", "as --initrd", set_initrd},

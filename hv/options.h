@@ -102,6 +102,7 @@ enum command_bit {
     CMD_SERVE = 32,
     CMD_BATCH = 64,
     CMD_PACK = 128,
+    CMD_BENCH = 256,
     CMD_STANDALONE = 1 << 15, /* run, as runner scripts call a VMM */
     ONLY_ABI = 1 << 16,       /* not commands: which guests an option is for */
     ONLY_BARE = 1 << 17

@@ -71,7 +71,7 @@ static void add_word(struct command *c, const char *word)
     c->argv[++c->n] = NULL;
 }
 
-/* The sample hello, linked at fixed addresses: floor does not relocate. */
+/* A hello of a few instructions, linked at fixed addresses: floor does not relocate. */
 static void make_command(const struct bench *b, const struct row *row, const char *kind, struct command *c)
 {
     bool is_floor = strcmp(row->program, "floor") == 0;
@@ -85,8 +85,7 @@ static void make_command(const struct bench *b, const struct row *row, const cha
         return;
     if (is_floor)
         add_word(c, kind);
-    snprintf(path, sizeof(path), "%s/hello%s-%s.elf", b->samples, strcmp(kind, "amd64") == 0 ? "-fixed" : "",
-             kind);
+    snprintf(path, sizeof(path), "%s/leanhello-%s.elf", b->samples, kind);
     add_word(c, path);
     if (row->last != NULL)
         add_word(c, row->last);

@@ -265,7 +265,7 @@ static void other_shapes(int kvm_fd, const struct kvm_case *kc)
             TAKES_NOT(other.plan.sizes.output_len += 4096);
             TAKES_NOT(other.plan.sizes.apic = true);
             if ((kc->n & LARGE) != 0)
-                TAKES_NOT(other.from_file = false);
+                TAKES_NOT(other.has_fd = false);
             if (other.msrs_n != 0) {
                 TAKES_NOT(other.msrs_n--);
                 TAKES_NOT(other.msrs[other.msrs_n - 1].index++);

@@ -63,6 +63,9 @@ static inline int called_open(struct called *c, struct err *e)
 /* Who copies what a paged guest writes to, in VMs from here on. */
 static bool called_cow_host;
 
+/* Whether they start one guest once, as run does, and are not restored afterwards. */
+static bool called_once;
+
 /* Whether they may take other snapshots. */
 static bool called_pool;
 
@@ -70,7 +73,7 @@ static bool called_pool;
 static inline int called_start(struct called *c, const struct snapshot *snap, int kvm_fd, struct err *e)
 {
     const struct vm_options vo = {
-        .irqchip = false, .warm = true, .pool = called_pool, .cow_host = called_cow_host};
+        .irqchip = false, .warm = !called_once, .pool = called_pool, .cow_host = called_cow_host};
 
     if (vm_open(&c->vm, kvm_fd, snap, &vo, e) != 0)
         return -1;

@@ -16,6 +16,7 @@
 #include "hv/probe.h"
 #include "mem/guest_abi.h"
 #include "tests/bench/called.h"
+#include "tests/bench/kept.h"
 #include "tests/bench/spawn.h"
 
 #define DATA_LEN    ((uint64_t)64 << 20)
@@ -92,39 +93,10 @@ static int take_calls(const struct options_of *o, const struct row *row, struct 
 
 /* --- cycles --------------------------------------------------------------------------------------- */
 
-/* All that the VM has for itself, but for the last pages of scratch: each restore puts time and chance there. */
-struct memory {
-    uint8_t *copy, *scratch;
-    uint64_t copy_len, scratch_len;
-};
-
-static int keep_memory(struct memory *kept, const struct vm *vm, struct err *e)
-{
-    kept->copy_len = vm->copy.len;
-    kept->scratch_len = vm->scratch.len - SCRATCH_RESERVED_PAGES * (uint64_t)PAGE_LEN;
-    kept->copy = malloc(kept->copy_len + 1);
-    kept->scratch = malloc(kept->scratch_len);
-    if (kept->copy == NULL || kept->scratch == NULL)
-        return err_set(e, STATUS_HOST, "no memory");
-    if (kept->copy_len != 0)
-        memcpy(kept->copy, vm->copy.base, kept->copy_len);
-    memcpy(kept->scratch, vm->scratch.base, kept->scratch_len);
-    return 0;
-}
-
 /* Which guest runs: of those that copy pages themselves there is a lean one for i686. */
 static const char *sample_of(const struct row *row, const char *kind)
 {
     return row->lean_i686 && strcmp(kind, "i686") == 0 ? "leancow" : row->sample;
-}
-
-static const char *compare_memory(const struct memory *kept, const struct called *c)
-{
-    if (memcmp(kept->scratch, c->vm.scratch.base, kept->scratch_len) != 0)
-        return "scratch is not as it was";
-    if (kept->copy_len != 0 && memcmp(kept->copy, c->vm.copy.base, kept->copy_len) != 0)
-        return "memory is not as in the snapshot";
-    return NULL;
 }
 
 static const char *check_memory(const struct memory *kept, struct called *c, const char *sample)
@@ -263,6 +235,7 @@ static int take_create(const struct options_of *o, const struct row *row, struct
         close(kvm_fd);
     if (row->restores && kvm_open(&kvm_fd, e) != 0)
         return -1;
+    called_once = true;
     for (unsigned i = 0; i < n; i++) {
         uint64_t start = rows_clock(CLOCK_MONOTONIC);
 
@@ -440,18 +413,18 @@ static const struct row rows[] = {
     {.id = "create",
      .base = "create-naive",
      .unit = "us",
-     .text = "vm_open to the first exit of the guest, in a burst",
+     .text = "vm_open, for one run, to the first exit of the guest, in a burst",
      .take = take_create},
     {.id = "create-isolated",
      .base = "create-naive-isolated",
      .unit = "us",
-     .text = "vm_open to the first exit of the guest, after a pause",
+     .text = "vm_open, for one run, to the first exit of the guest, after a pause",
      .take = take_create,
      .isolated = true},
     {.id = "clone",
      .base = "clone-new-vm",
      .unit = "us",
-     .text = "vm_open of a 64 MB snapshot to the end of its first call, in a burst",
+     .text = "vm_open, for one run, of a 64 MB snapshot to the end of its first call, in a burst",
      .take = take_create,
      .argument = 0,
      .restores = true},

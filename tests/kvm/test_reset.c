@@ -175,7 +175,8 @@ static void is_reset(int kvm_fd, const struct kvm_case *kc)
     uint64_t seed = 11;
     struct snapshot snap;
     struct calling c;
-    unsigned round, n = rounds();
+    /* One way to learn of writes has them all; the others differ in nothing else. */
+    unsigned round, n = (kc->n & TRACK(~0)) != 0 ? rounds() / 4 : rounds();
 
     memset(&clean, 0, sizeof(clean));
     if (!tracked_open(&c, kvm_fd, kc, capture_dirty, &snap))

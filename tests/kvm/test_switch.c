@@ -148,7 +148,7 @@ static void back_and_forth(int kvm_fd, const struct kvm_case *kc)
     struct raw_dirt dirt = {.msrs_n = 0};
     uint64_t seed = 23;
     struct calling c;
-    unsigned round, which = 0, fds;
+    unsigned round, rounds = calling_is_lab() ? ROUNDS / 3 : ROUNDS, which = 0, fds;
 
     if (!capture_two(kvm_fd, kc, shared ? "shared" : "cow", change))
         return;
@@ -158,7 +158,7 @@ static void back_and_forth(int kvm_fd, const struct kvm_case *kc)
     if (tap_ok && open_pool(&c, kvm_fd, &pair.snap[0])) {
         /* Not only after a run: the first switch is of a machine that has never run. */
         fds = seam_count_fds();
-        for (round = 0; round < ROUNDS && tap_ok; round++) {
+        for (round = 0; round < rounds && tap_ok; round++) {
             uint64_t word = tap_random(&seed);
 
             which = round < 2 ? 1 - round : (unsigned)(word >> 20) % 2;
@@ -176,7 +176,7 @@ static void back_and_forth(int kvm_fd, const struct kvm_case *kc)
                 break;
             if (round % 2 != 0)
                 raw_dirty_all(&c.vm.machine, false, &pair.state[which], word, &dirt);
-            if (round >= ROUNDS / 2)
+            if (round >= rounds / 2)
                 dirty_memory(&c.vm, word);
         }
         if (!tap_ok)
@@ -214,7 +214,7 @@ static void after_attacks(int kvm_fd, const struct kvm_case *kc)
             for (first = attacks[i].first; first <= attacks[i].last && tap_ok; first++, n++) {
                 if (!switch_to(&c, &pair.snap[n % 2]))
                     break;
-                c.env.limit_ns = calling_is_lab() ? 1000 * MS : 100 * MS;
+                c.env.limit_ns = calling_is_lab() ? 200 * MS : 100 * MS;
                 calling_call1(&c, attacks[i].function, first);
                 CHECK_STR(c.e.text, "");
                 c.env.limit_ns = GUEST_LIMIT_NS;

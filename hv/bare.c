@@ -78,7 +78,9 @@ static void reset_devices(struct bare *b)
 
 static const uint8_t *first_page(const void *ctx, uint64_t off)
 {
-    return ((const struct bare *)ctx)->first.base + off;
+    const struct bare *b = (const struct bare *)ctx;
+
+    return (b->state->bytes != NULL ? b->state->bytes : b->first.base) + off;
 }
 
 /* Where KVM tells of writes, a restore copies the pages that were written. */
@@ -89,7 +91,7 @@ static int track(struct bare *b, struct err *e)
     if (b->machine.dirty.by == DIRTY_NOT)
         return 0;
     track_open(&b->track, &b->machine, &b->slots);
-    if (region_map_file(&b->first, ram->fd, ram->off, ram->len, e) != 0)
+    if (b->state->bytes == NULL && region_map_file(&b->first, ram->fd, ram->off, ram->len, e) != 0)
         return -1;
     return track_add(&b->track, gpa_make(0), &b->ram, first_page, b, e);
 }
@@ -104,7 +106,7 @@ int bare_open(struct bare *b, int kvm_fd, const struct bare_state *s, const stru
         .pit = irqchip,
         .real_mode = true,
         /* Shadows of page tables go with the slots, and so does all that KVM could tell. */
-        .dirty = warm && !kvm_shadows_tables(kvm_fd) ? DIRTY_BY_RING : DIRTY_NOT,
+        .dirty = warm && env->point == POINT_NONE && !kvm_shadows_tables(kvm_fd) ? DIRTY_BY_RING : DIRTY_NOT,
         .pages_n = s->ram.len / PAGE_LEN,
     };
 
@@ -209,6 +211,7 @@ int bare_from_snapshot(const struct snapshot *s, struct bare_state *out, struct 
         .ram = {.fd = s->file_fd, .off = s->memory_off, .len = s->bare->ram_len},
         .start = s->bare->start,
         .saved = s->bare,
+        .bytes = s->memory.base,
         .generation = s->generation,
     };
     return 0;

@@ -32,6 +32,7 @@ struct bare_state {
 
     /* One that was saved and is now from a file; NULL: as after power-on. */
     struct bare_machine *saved;
+    const uint8_t *bytes; /* of a saved one's RAM, mapped by whoever has the snapshot */
     uint64_t generation;
 };
 
@@ -55,7 +56,7 @@ struct bare {
     struct bus bus;
     struct state_baseline baseline; /* of a warm machine */
     int kvm_fd;                     /* the caller's, open as long as this */
-    bool warm;                      /* may be restored after its guest ran */
+    bool warm; /* may be restored after its guest ran; often, unless it is to be saved at a point */
     bool usable;                    /* false from a failed restore on */
     bool ran;
     bool at_point;

@@ -172,7 +172,10 @@ static int make_alone(struct bench *b, struct err *e)
             0 ||
         machine_add_cpu(m, b->session.kvm_fd, &opt, e) != 0)
         return -1;
-    return machine_run(m, &first, e);
+    if (machine_run(m, &first, e) != 0)
+        return -1;
+    return first.kind == EXIT_OUT ? 0
+                                  : err_set(e, STATUS_HOST, "bench: KVM does not run the guest by itself");
 }
 
 /* The VM of this row. */
@@ -227,7 +230,7 @@ static int measure_row(struct bench *b, uint32_t *to, struct err *e)
     for (side = 0; side < SIDES; side++)
         if (take_sample(b, steps[b->row->makes][side], to + side * ROUNDS_MAX, e) != 0)
             return -1;
-    to[RATIO * ROUNDS_MAX] = to[VMM * ROUNDS_MAX] * 100 / to[KVM * ROUNDS_MAX];
+    to[RATIO * ROUNDS_MAX] = (uint32_t)((uint64_t)to[VMM * ROUNDS_MAX] * 100 / to[KVM * ROUNDS_MAX]);
     return 0;
 }
 
@@ -279,7 +282,7 @@ static int measure_kind(struct bench *b, const struct guest_kind *k, const struc
         b->call.params_n = 1;
         b->call.params[0].type = MSG_UINT;
         for (i = 0; i < ROWS_N; i++)
-            b->vms[i].machine = MACHINE_CLOSED;
+            b->vms[i] = VM_CLOSED;
         if (start(b, e) == 0)
             n = measure(b, e);
         /* A guest that did not end well was no failure of the host. */

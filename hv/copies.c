@@ -122,9 +122,11 @@ static struct worker *free_place(struct copies_work *w)
 }
 
 /* In the worker: its own signals again, and an end with the parent. */
-static void become_worker(const sigset_t *old)
+static void become_worker(const sigset_t *old, pid_t parent)
 {
     prctl(PR_SET_PDEATHSIG, SIGTERM);
+    if (getppid() != parent)
+        kill(getpid(), SIGKILL);
     sigprocmask(SIG_SETMASK, old, NULL);
     progress_copied();
 }
@@ -162,6 +164,7 @@ int copies_run(uint64_t n, uint64_t jobs, bool many, struct copies *out, struct 
     size_t len = sizeof(*c.work) + workers_n * sizeof(c.work->worker[0]);
     void *work = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     int stopped = 0, result = 0, started;
+    pid_t parent = getpid();
     unsigned i;
 
     if (work == MAP_FAILED)
@@ -171,14 +174,20 @@ int copies_run(uint64_t n, uint64_t jobs, bool many, struct copies *out, struct 
     c.work->workers_n = workers_n;
     sigemptyset(&stops);
     sigaddset(&stops, SIGCHLD);
-    for (i = 0; i < STOP_SIGNALS_N; i++)
-        sigaddset(&stops, stop_signals[i]);
+    for (i = 0; i < STOP_SIGNALS_N; i++) {
+        struct sigaction is;
+
+        if (sigaction(stop_signals[i], NULL, &is) == 0 && is.sa_handler != SIG_IGN)
+            sigaddset(&stops, stop_signals[i]);
+    }
+    /* With this one ignored, as it may be by whoever started vmm, nobody could wait for a worker. */
+    signal(SIGCHLD, SIG_DFL);
     sigprocmask(SIG_BLOCK, &stops, &old);
     progress_begin("copies", n);
     for (;;) {
         started = start_workers(c.work, &place, e);
         if (started == 1) {
-            become_worker(&old);
+            become_worker(&old, parent);
             c.child = true;
             c.slot = (uint64_t)(place - c.work->worker);
             *out = c;

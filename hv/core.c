@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "boot/x86.h"
+#include "hv/host.h"
 #include "hv/save.h"
 #include "mem/assert.h"
 #include "mem/bytes.h"
@@ -484,7 +485,11 @@ static int write_all(const struct vm *vm, const struct cpu_regs *regs, const str
 /* The temporary is of this process alone: several that write to one path are not in each other's way. */
 static int begin(struct save *sv, const char *path, struct err *e)
 {
-    return save_begin(sv, path, (unsigned)getpid(), e) == 0 ? 0 : err_wrap(e, "core");
+    unsigned writer;
+
+    if (host_random((uint8_t *)&writer, sizeof(writer), e) != 0)
+        return -1;
+    return save_begin(sv, path, writer | 1, e) == 0 ? 0 : err_wrap(e, "core");
 }
 
 int core_check_path(const char *path, struct err *e)

@@ -81,8 +81,11 @@ static void decode_io(struct machine *m, struct exit *x)
     x->width = r->io.size;
     x->count = r->io.count;
     x->data = data;
-    /* KVM has stepped over an OUT that it emulated, and steps over any other, if RIP is still there. */
-    m->after_out = x->kind == EXIT_OUT && r->kvm_valid_regs != 0;
+    /*
+     * KVM has stepped over an OUT that it emulated, and steps over any other, if RIP is still there. With TF set
+     * a step leaves its mark in DR6: that has to come before debug registers are put back.
+     */
+    m->after_out = x->kind == EXIT_OUT && r->kvm_valid_regs != 0 && (r->s.regs.regs.rflags & RFLAGS_TF) == 0;
     m->out_rip = r->s.regs.regs.rip;
     m->out_base = r->s.regs.sregs.cs.base;
     if (x->kind == EXIT_OUT)
@@ -179,8 +182,10 @@ static int finish(struct machine *m, struct err *e)
         while (result != 0 && errno == EAGAIN);
         errnum = errno;
         /* Such a run does not stop for a full ring. */
-        if (result == 0 && m->dirty.ring != NULL && dirty_protect_ring(m, e) != 0)
+        if (result == 0 && m->dirty.ring != NULL && dirty_protect_ring(m, e) != 0) {
+            machine_unkick(m);
             return -1;
+        }
     }
     machine_unkick(m);
     if (result == 0)

@@ -81,13 +81,14 @@ int machine_settle(struct machine *m, struct err *e)
 
 int machine_apply_sregs(struct machine *m, const struct cpu_sregs *s, struct err *e)
 {
-    struct kvm_sregs k;
+    /* Through the run page: machine_leave_out looks there at what the CPU has. */
+    struct kvm_sregs *k = &m->run->s.regs.sregs;
 
-    to_kvm_sregs(s, &k);
+    to_kvm_sregs(s, k);
     /* Without a local APIC, KVM_RUN takes CR8 from here, where the last run left its own. */
     m->run->cr8 = s->cr8;
     m->run->kvm_dirty_regs &= ~(uint64_t)KVM_SYNC_X86_SREGS;
-    if (KVM_CALL(m->vcpu_fd, KVM_SET_SREGS, &k, e) == 0)
+    if (KVM_CALL(m->vcpu_fd, KVM_SET_SREGS, k, e) == 0)
         return 0;
     if (errno == EINVAL)
         e->status = STATUS_IMAGE;

@@ -35,8 +35,9 @@ struct call_spec {
 
 #define CALLS_MAX 1000
 
+#define JOBS_MAX  1024 /* of --jobs */
+
 struct outcome;
-#define JOBS_MAX 1024 /* of --jobs */
 
 struct options {
     const char *image;       /* the operand */

@@ -82,11 +82,16 @@ static void check_counter(struct session *s, struct outcome *out)
 static int restore(struct session *s, struct err *e)
 {
     bool used = s->vm.ran;
+    struct err why;
 
-    if (!s->vm.machine.broken && vm_restore(&s->vm, e) == 0)
-        return 0;
-    if (!used)
-        return -1;
+    if (!s->vm.machine.broken) {
+        if (vm_restore(&s->vm, &why) == 0)
+            return 0;
+        if (!used) {
+            *e = why;
+            return -1;
+        }
+    }
     counter_close(); /* it is in memory that goes */
     return vm_renew(&s->vm, e) != 0 ? -1 : vm_restore(&s->vm, e);
 }

@@ -337,10 +337,19 @@ static void write_host_page(struct vm *vm, const uint8_t *random)
     memcpy(page + HOST_PAGE_RANDOM, random, HOST_PAGE_RANDOM_LEN);
 }
 
-/* Those that are copies of others, and what is in scratch up to `end`. `used`: where nothing is there may be something. */
-static void fill_pages(struct vm *vm, uint64_t end, bool used)
+/* Of scratch, where the tables and what is placed behind them end. */
+static uint64_t placed_end(const struct layout *l)
 {
-    uint64_t off;
+    return l->pt_off + l->pt_len + l->placed_len;
+}
+
+/* Those that are copies of others, and what is placed in scratch. `used`: where nothing is there may be something. */
+static void fill_pages(struct vm *vm, bool used)
+{
+    uint64_t end = placed_end(&vm->snap->plan), off;
+
+    if (end < vm->placed_end)
+        end = vm->placed_end;
 
     for (off = 0; off < vm->extra.len; off += PAGE_LEN)
         memcpy(vm->extra.base + off, extra_source(vm, off), PAGE_LEN);
@@ -359,7 +368,6 @@ static void fill_pages(struct vm *vm, uint64_t end, bool used)
 static int fill_memory(struct vm *vm, struct err *e)
 {
     const struct snapshot *s = vm->snap;
-    const struct layout *l = &s->plan;
 
     if (vm->used && region_clear(&vm->scratch, e) != 0)
         return -1;
@@ -369,7 +377,7 @@ static int fill_memory(struct vm *vm, struct err *e)
         region_fill(vm->copy.base, s->memory.base, s->memory.len);
     else if (has_copy(vm) && !vm->copy_of_file)
         memcpy(vm->copy.base, s->memory.base, s->memory.len);
-    fill_pages(vm, l->pt_off + l->pt_len + l->placed_len, false);
+    fill_pages(vm, vm->placed_end != 0);
     vm->used = true;
     vm->filled = vm->track.machine != NULL;
     return 0;
@@ -470,8 +478,10 @@ static int take_over(struct vm *vm, const struct snapshot *snap, struct err *e)
 {
     struct region *mapped = vm->copy_of_file ? &vm->copy : &vm->view;
     const struct layout *l = &vm->snap->plan;
-    uint64_t end = l->pt_off + l->pt_len + l->placed_len, new_end;
 
+    /* What a snapshot placed may be longer than what the next one does, also when scratch is as it was mapped. */
+    if (vm->placed_end < placed_end(l))
+        vm->placed_end = placed_end(l);
     state_refit_baseline(&vm->baseline, vm->snap, snap);
     vm->snap = snap;
     vm->own = &snap->cow;
@@ -485,9 +495,7 @@ static int take_over(struct vm *vm, const struct snapshot *snap, struct err *e)
         track_forget(&vm->track, layout_gpa(l, AREA_SNAPSHOT, 0));
     else if (has_copy(vm))
         memcpy(vm->copy.base, snap->memory.base, snap->memory.len);
-    l = &snap->plan;
-    new_end = l->pt_off + l->pt_len + l->placed_len;
-    fill_pages(vm, new_end > end ? new_end : end, true);
+    fill_pages(vm, true);
     return 0;
 }
 

@@ -28,7 +28,8 @@ struct vm {
     struct region copy;   /* identity guests and cow_host: the VM's own copy of the snapshot's memory */
     bool copy_of_file;    /* ... of which only what is written is a copy */
     struct pristine base; /* ... an identity guest's, which a capture may take; or closed */
-    bool base_open;       /* ... none has; `copy` writes to it, and nothing of it is the VM's own */
+    bool base_open;       /* ... and has not: `copy` is a mapping of it that is shared, not one with pages of its own */
+    uint64_t placed_end;  /* of scratch, the furthest that an earlier snapshot of this VM placed something; or 0 */
     struct region view;   /* of a VM for several snapshots: a paged guest's memory, to be read */
     bool cow_host;        /* the host copies what a paged guest writes to: */
     struct hostcow made;  /* the tables of such a guest, unless its snapshot has them, */
@@ -54,6 +55,9 @@ struct vm {
     uint64_t dispatch, call_sp;
     struct region messages; /* private copies of messages: output_len to read, then input_len to write */
 };
+
+/* What vm_close does nothing to. */
+#define VM_CLOSED ((struct vm){.machine = MACHINE_CLOSED, .base = PRISTINE_CLOSED})
 
 struct vm_options {
     bool irqchip;

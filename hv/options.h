@@ -39,8 +39,8 @@ struct outcome;
 #define JOBS_MAX 1024 /* of --jobs */
 
 struct options {
-    const char *image;       /* the operand */
-    char **operands, **rest; /* pack: all operands, and the words behind "--" */
+    const char *image;       /* the operand, or the first */
+    char **operands, **rest; /* all operands; pack: and the words behind "--" */
     int operands_n, rest_n;
     struct plan_sizes sizes;
     enum guest_paging paging;

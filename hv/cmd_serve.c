@@ -18,14 +18,14 @@
 
 struct server {
     const struct options *o;
-    struct snapshot snaps[FILES_MAX]; /* of the operands */
     int snaps_n;
-    struct session session;
-    struct client client;
-    struct request request;
-    struct text answer, output;
     bool spoilt; /* the guest may not take another call before it is restored */
     bool proven; /* the machine has made a call */
+    struct text answer, output;
+    struct client client;
+    struct session session;
+    struct request request;
+    struct snapshot snaps[FILES_MAX]; /* of the operands */
 };
 
 static void add_string(struct text *t, const char *name, const char *s, size_t len)

@@ -36,7 +36,7 @@ static const struct {
     {"run", CMD_RUN, " IMAGE", "boot an image, run it to the end of its init, and call its functions"},
     {"snapshot", CMD_SNAPSHOT, " IMAGE", "do the same and save the guest as it is then"},
     {"restore", CMD_RESTORE, " FILE", "go on with a saved guest, once or many times"},
-    {"serve", CMD_SERVE, " FILE", "answer requests for calls, one JSON object a line, from a saved guest"},
+    {"serve", CMD_SERVE, " FILE...", "answer requests for calls, one JSON object a line, from saved guests"},
     {"inspect", CMD_INSPECT, " IMAGE|FILE", "show the address plan of an image, or what is in a snapshot"},
     {"-standalone", CMD_STANDALONE, "", "run, as runner scripts call a VMM: -standalone -kernel FILE"},
     {"batch", CMD_BATCH, " FILE", "run the tests of a file, one a line, and print TAP"},
@@ -248,11 +248,15 @@ static int parse(int argc, char **argv, unsigned command, struct options *o, str
     }
     if (i == argc)
         return err_usage(e, "%s: no image given", argv[0]);
-    if (argc - i > 1) {
-        err_usage(e, "%s: more than one operand (%s)", argv[0], argv[i + 1]);
-        return err_hint(e, "options come before the image");
-    }
     o->image = argv[i];
+    o->operands = argv + i;
+    o->operands_n = argc - i;
+    while (++i < argc) {
+        if (commands[command].bit != CMD_SERVE || argv[i][0] == '-') {
+            err_usage(e, "%s: unexpected operand %s", argv[0], argv[i]);
+            return err_hint(e, "options come before the image");
+        }
+    }
     return 0;
 }
 

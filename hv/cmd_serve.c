@@ -1,4 +1,4 @@
-/* vmm serve: a saved guest answers a client's requests, one JSON object a line each way. */
+/* vmm serve: saved guests answer a client's requests, one JSON object a line each way. */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -14,14 +14,18 @@
 
 #define OUTPUT_MAX_LEN ((size_t)1 << 20) /* of one request, of the guest's output */
 #define KEPT_LEN       ((size_t)1 << 20) /* a buffer that had to grow larger for once is given back */
+#define FILES_MAX      64
 
 struct server {
-    struct session session;
-    struct client client;
-    struct request request;
-    struct text answer, output;
+    const struct options *o;
+    int snaps_n;
     bool spoilt; /* the guest may not take another call before it is restored */
     bool proven; /* the machine has made a call */
+    struct text answer, output;
+    struct client client;
+    struct session session;
+    struct request request;
+    struct snapshot snaps[FILES_MAX]; /* of the operands */
 };
 
 static void add_string(struct text *t, const char *name, const char *s, size_t len)
@@ -98,17 +102,44 @@ static void reuse(struct text *t)
     t->len = 0;
 }
 
+/* Which of the snapshots the request is for. */
+static int find_snapshot(const struct server *v, int *out, struct err *e)
+{
+    const struct jsonin_value *name = v->request.snapshot;
+    int i;
+
+    for (i = 0; name != NULL; i++) {
+        if (i == v->snaps_n)
+            return err_usage(e, "request: snapshot: none of that name (%s)", name->s);
+        if (strlen(v->o->operands[i]) == name->len && memcmp(v->o->operands[i], name->s, name->len) == 0)
+            break;
+    }
+    *out = i;
+    return 0;
+}
+
+/* Have the guest of a snapshot in its saved state. */
+static int start_guest(struct server *v, int i, struct outcome *out, struct err *e)
+{
+    const struct snapshot *snap = &v->snaps[i];
+
+    /* The one that is loaded is guarded, and with it what the machine has mapped. */
+    if (snap != v->session.vm.snap && snapfile_guard(snap, v->o->operands[i], e) != 0)
+        return -1;
+    return session_switch(&v->session, snap, out, e);
+}
+
 /* Make the call that was asked for and add what came of it. -1: the host failed; nothing was added. */
-static int call(struct server *v, struct err *e)
+static int call(struct server *v, int i, struct err *e)
 {
     struct session *s = &v->session;
     struct outcome out = run_outcome(&s->vm);
     struct msg_result result;
     struct err why;
 
-    if (v->request.restore || v->spoilt) {
+    if (v->request.restore || v->spoilt || s->vm.snap != &v->snaps[i]) {
         v->spoilt = true;
-        if (session_start(s, &out, e) != 0)
+        if (start_guest(v, i, &out, e) != 0)
             return -1;
     }
     if (out.reason != REASON_ENDED) {
@@ -141,14 +172,14 @@ static int call(struct server *v, struct err *e)
     return 0;
 }
 
-static int answer_request(struct server *v, struct err *e)
+static int answer_request(struct server *v, int i, struct err *e)
 {
     struct console *console = &v->session.console;
     int result;
 
     console_gather(console, &v->output, OUTPUT_MAX_LEN);
     client_watch(&v->client, true);
-    result = call(v, e);
+    result = call(v, i, e);
     client_watch(&v->client, false);
     if (result != 0)
         add_failure(&v->answer, "error", e);
@@ -165,22 +196,22 @@ static int answer_line(struct server *v, enum came came, char *line, size_t len,
     uint64_t start = host_monotonic();
     struct text *t = &v->answer;
     struct err why;
-    int result = 0;
+    int result = 0, i = 0;
 
     reuse(t);
     reuse(&v->output);
     v->request.id = NULL;
     if (came == CAME_TOO_LONG)
         result = err_set(&why, STATUS_USAGE, "request: line too long (at most %zu bytes)", CLIENT_LINE_MAX);
-    else
-        result = request_read(line, len, &v->request, &why);
+    else if ((result = request_read(line, len, &v->request, &why)) == 0)
+        result = find_snapshot(v, &i, &why);
     text_add(t, "{\"id\":");
     request_add_id(&v->request, t);
     if (result != 0) {
         add_failure(t, "bad-request", &why);
         result = 0;
     } else {
-        result = answer_request(v, e);
+        result = answer_request(v, i, e);
     }
     text_add(t, ",\"us\":%" PRIu64 "}\n", (host_monotonic() - start) / 1000);
     if (client_is_gone())
@@ -217,54 +248,86 @@ static int serve(struct server *v, enum status *status, struct err *e)
     return 0;
 }
 
-/* The guest is made ready before anybody asks: a host that cannot run it is no matter of one request. */
-static int start(struct server *v, struct err *e)
+/* A failure that may be one file's among several. */
+static int about(const struct server *v, int i, struct err *e)
 {
-    struct outcome out = run_outcome(&v->session.vm);
+    return v->snaps_n > 1 ? err_wrap(e, "%s", v->o->operands[i]) : -1;
+}
+
+/*
+ * Each is made ready before anybody asks: a host that cannot run it is no
+ * matter of one request. The first is the last, and may stay.
+ */
+static int start_all(struct server *v, struct err *e)
+{
+    struct outcome out = {.reason = REASON_ENDED};
+    int i;
 
     console_gather(&v->session.console, &v->output, OUTPUT_MAX_LEN);
-    if (session_start(&v->session, &out, e) != 0)
-        return -1;
+    for (i = v->snaps_n - 1; i >= 0; i--)
+        if (start_guest(v, i, &out, e) != 0)
+            return about(v, i, e);
     v->spoilt = out.reason != REASON_ENDED;
     return 0;
 }
 
-static int open_and_serve(const struct options *o, const struct snapshot *snap, enum status *status,
-                          struct err *e)
+static int open_and_serve(struct server *v, enum status *status, struct err *e)
 {
-    struct server *v = calloc(1, sizeof(*v));
-    int result = -1;
+    int last = v->snaps_n - 1, result = -1;
 
-    if (v == NULL)
-        return err_memory(e, "server");
-    if (session_open(&v->session, o, snap, true, e) != 0)
-        goto out;
+    if (session_open(&v->session, v->o, &v->snaps[last], true, e) != 0)
+        return about(v, last, e);
     if (client_open(&v->client, &v->session.stop, e) == 0) {
-        result = start(v, e);
+        result = start_all(v, e);
         if (result == 0)
             result = serve(v, status, e);
         client_close(&v->client);
     }
     session_close(&v->session);
-out:
-    text_free(&v->answer);
-    text_free(&v->output);
-    free(v);
     return result;
+}
+
+/* All files are open from the start; the last one is the one that is guarded. */
+static int read_all(struct server *v, struct err *e)
+{
+    const struct options *o = v->o;
+
+    while (v->snaps_n < o->operands_n) {
+        const char *path = o->operands[v->snaps_n];
+        struct snapshot *snap = &v->snaps[v->snaps_n];
+
+        if (snapfile_read(path, o->verify, snap, NULL, e) != 0)
+            return -1;
+        v->snaps_n++;
+        if (snap->bare != NULL)
+            return err_usage(e, "%s: a bare kernel takes no calls (%s)", path,
+                             bare_format_name(snap->bare->start.format));
+        if (snapfile_guard(snap, path, e) != 0)
+            return -1;
+        if (o->cow_host && o->operands_n > 1 && vm_prepare(snap, e) != 0)
+            return about(v, v->snaps_n - 1, e);
+    }
+    return 0;
 }
 
 int cmd_serve(const struct options *o, enum status *status, struct err *e)
 {
-    struct snapshot snap;
+    struct server *v;
     int result;
 
-    if (snapfile_read(o->image, o->verify, &snap, NULL, e) != 0)
-        return -1;
-    result = snap.bare == NULL ? snapfile_guard(&snap, o->image, e)
-                               : err_usage(e, "%s: a bare kernel takes no calls (%s)", o->image,
-                                           bare_format_name(snap.bare->start.format));
+    if (o->operands_n > FILES_MAX)
+        return err_usage(e, "serve: too many files (%d, at most %d)", o->operands_n, FILES_MAX);
+    v = calloc(1, sizeof(*v));
+    if (v == NULL)
+        return err_memory(e, "server");
+    v->o = o;
+    result = read_all(v, e);
     if (result == 0)
-        result = open_and_serve(o, &snap, status, e);
-    snapshot_free(&snap);
+        result = open_and_serve(v, status, e);
+    while (v->snaps_n != 0)
+        snapshot_free(&v->snaps[--v->snaps_n]);
+    text_free(&v->answer);
+    text_free(&v->output);
+    free(v);
     return result;
 }

@@ -18,6 +18,7 @@ static struct {
     uint64_t *volatile word;
     uint64_t value, max;
     volatile sig_atomic_t out_of_range;
+    bool taken; /* the signals are */
 } counter;
 
 static struct sigaction old_up, old_down;
@@ -84,7 +85,7 @@ int counter_publish(struct vm *vm, const struct options *o, struct err *e)
         return 0;
     if (counter_check(o, vm->snap->kind, e) != 0)
         return -1;
-    counter_close();
+    counter_hide();
     /* The two signals exclude each other, so that neither sees the other's half-done count. */
     sigemptyset(&sa.sa_mask);
     sigaddset(&sa.sa_mask, SIGUSR1);
@@ -95,18 +96,27 @@ int counter_publish(struct vm *vm, const struct options *o, struct err *e)
     store_le64(word_at(vm, SCRATCH_CANARY_WORD), CANARY);
     counter.word = (uint64_t *)(void *)word_at(vm, SCRATCH_COUNTER_WORD);
     publish(counter.word);
-    sigaction(SIGUSR1, &sa, &old_up);
-    sigaction(SIGUSR2, &sa, &old_down);
+    if (!counter.taken) {
+        sigaction(SIGUSR1, &sa, &old_up);
+        sigaction(SIGUSR2, &sa, &old_down);
+    }
+    counter.taken = true;
     return 0;
+}
+
+void counter_hide(void)
+{
+    counter.word = NULL;
 }
 
 void counter_close(void)
 {
-    if (counter.word == NULL)
+    if (!counter.taken)
         return;
     sigaction(SIGUSR1, &old_up, NULL);
     sigaction(SIGUSR2, &old_down, NULL);
-    counter.word = NULL;
+    counter.taken = false;
+    counter_hide();
 }
 
 bool counter_is_intact(struct vm *vm, const struct options *o, struct err *why)

@@ -29,8 +29,11 @@ int counter_check(const struct options *o, const struct guest_kind *kind, struct
 /*
  * Publish the counter in a guest that was just restored, if the options ask
  * for one, and take the signals until counter_close. One guest at a time.
+ * Between counter_hide, which is for when that guest's memory goes, and the
+ * next counter_publish they count nothing.
  */
 int counter_publish(struct vm *vm, const struct options *o, struct err *e);
+void counter_hide(void);
 void counter_close(void);
 
 /*

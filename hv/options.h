@@ -40,8 +40,8 @@ struct call_spec {
 struct outcome;
 
 struct options {
-    const char *image;       /* the operand */
-    char **operands, **rest; /* pack: all operands, and the words behind "--" */
+    const char *image;       /* the operand, or the first */
+    char **operands, **rest; /* all operands; pack: and the words behind "--" */
     int operands_n, rest_n;
     struct plan_sizes sizes;
     enum guest_paging paging;

@@ -141,7 +141,8 @@ static int read_call(const struct jsonin *j, const struct jsonin_value *object, 
 {
     const struct jsonin_value *call = jsonin_member(j, object, "call"),
                               *args = jsonin_member(j, object, "args"),
-                              *restore = jsonin_member(j, object, "restore");
+                              *restore = jsonin_member(j, object, "restore"),
+                              *snapshot = jsonin_member(j, object, "snapshot");
 
     if (call == NULL)
         return err_usage(e, "request: no call");
@@ -149,6 +150,9 @@ static int read_call(const struct jsonin *j, const struct jsonin_value *object, 
         return bad_type("call", "a string", e);
     if (restore != NULL && restore->type != JSONIN_TRUE && restore->type != JSONIN_FALSE)
         return bad_type("restore", "true or false", e);
+    if (snapshot != NULL && snapshot->type != JSONIN_STRING)
+        return bad_type("snapshot", "a string", e);
+    out->snapshot = snapshot;
     out->call.name = (const uint8_t *)call->s;
     out->call.name_len = (uint32_t)call->len;
     out->restore = restore == NULL || restore->type == JSONIN_TRUE;
@@ -157,7 +161,7 @@ static int read_call(const struct jsonin *j, const struct jsonin_value *object, 
 
 int request_read(char *line, size_t len, struct request *out, struct err *e)
 {
-    static const char *const known[] = {"call", "args", "id", "restore", NULL};
+    static const char *const known[] = {"call", "args", "id", "restore", "snapshot", NULL};
     const struct jsonin_value *object = out->json.values, *id;
     enum jsonin_status status;
     size_t at;

@@ -1,8 +1,9 @@
 /*
  * One line that a client of "vmm serve" sent, decoded: which function to call
- * with what, and whether on a fresh guest.
+ * with what, of which snapshot, and whether on a fresh guest.
  *
- *   {"call":"add","args":[{"type":"int","value":2},{"type":"int","value":40}],"id":7,"restore":false}
+ *   {"call":"add","args":[{"type":"int","value":2},{"type":"int","value":40}],"id":7,"restore":false,
+ *    "snapshot":"calls.snap"}
  *
  * Only "call" has to be there. Integers are exact to 64 bits; a long or ulong
  * may be a string, a float or double a string such as "nan(0x7fc00001)" or
@@ -21,7 +22,8 @@
 
 struct request {
     struct jsonin json;
-    const struct jsonin_value *id; /* in json, a scalar; NULL when none was found */
+    const struct jsonin_value *id;       /* in json, a scalar; NULL when none was found */
+    const struct jsonin_value *snapshot; /* in json, a string; NULL when it names none */
     struct msg_call call;
     bool restore; /* true when it does not say */
 };

@@ -10,17 +10,26 @@
 #include "hv/teardown.h"
 #include "hv/value.h"
 
+/* One that can be switched where there are several files to switch between. */
+static int open_vm(struct session *s, const struct snapshot *snap, struct err *e)
+{
+    const struct vm_options vo = {.irqchip = snap->plan.sizes.apic,
+                                  .warm = s->warm,
+                                  .pool = s->warm && s->o->operands_n > 1,
+                                  .cow_host = s->o->cow_host};
+
+    return vm_open(&s->vm, s->kvm_fd, snap, &vo, e);
+}
+
 int session_open(struct session *s, const struct options *o, const struct snapshot *snap, bool warm,
                  struct err *e)
 {
-    const struct vm_options vo = {.irqchip = snap->plan.sizes.apic, .warm = warm, .cow_host = o->cow_host};
-
-    *s = (struct session){.o = o, .host = o->host, .kvm_fd = -1};
+    *s = (struct session){.o = o, .host = o->host, .kvm_fd = -1, .warm = warm};
     if (counter_check(o, snap->kind, e) != 0 || kvm_open(&s->kvm_fd, e) != 0)
         return -1;
     if (stop_open(&s->stop, e) != 0)
         goto fail_kvm;
-    if (vm_open(&s->vm, s->kvm_fd, snap, &vo, e) != 0)
+    if (open_vm(s, snap, e) != 0)
         goto fail_stop;
     console_init(&s->console, o->console_fd, &s->stop);
     s->expect = o->expect;
@@ -79,30 +88,33 @@ static void check_counter(struct session *s, struct outcome *out)
     out->status = why.status;
 }
 
-static int restore(struct session *s, struct err *e)
+static int restore(struct session *s, const struct snapshot *snap, struct err *e)
 {
-    bool used = s->vm.ran;
+    struct vm *vm = &s->vm;
+    bool same = snap == vm->snap, used = vm->ran;
     struct err why;
 
-    if (!s->vm.machine.broken) {
-        if (vm_restore(&s->vm, &why) == 0)
+    counter_hide(); /* it is in memory that may go */
+    if (!vm->machine.broken) {
+        if ((same ? vm_restore(vm, &why) : vm_switch(vm, snap, &why)) == 0)
             return 0;
-        if (!used) {
+        if (same && !used) {
             *e = why;
             return -1;
         }
     }
-    counter_close(); /* it is in memory that goes */
-    return vm_renew(&s->vm, e) != 0 ? -1 : vm_restore(&s->vm, e);
+    vm_close(vm);
+    return open_vm(s, snap, e) != 0 ? -1 : vm_restore(vm, e);
 }
 
-int session_start(struct session *s, struct outcome *out, struct err *e)
+int session_switch(struct session *s, const struct snapshot *snap, struct outcome *out, struct err *e)
 {
-    struct outcome o = run_outcome(&s->vm);
+    struct outcome o;
 
     expect_reset(&s->expect);
-    if (restore(s, e) != 0 || counter_publish(&s->vm, s->o, e) != 0)
+    if (restore(s, snap, e) != 0 || counter_publish(&s->vm, s->o, e) != 0)
         return -1;
+    o = run_outcome(&s->vm);
     if (!s->vm.ready) {
         if (run_init(&s->env, &o, e) != 0)
             return -1;
@@ -110,6 +122,11 @@ int session_start(struct session *s, struct outcome *out, struct err *e)
     }
     *out = o;
     return 0;
+}
+
+int session_start(struct session *s, struct outcome *out, struct err *e)
+{
+    return session_switch(s, s->vm.snap, out, e);
 }
 
 int session_call(struct session *s, const struct msg_call *call, struct msg_result *result,

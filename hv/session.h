@@ -29,6 +29,7 @@ struct session {
     struct vm vm;
     struct run_env env;
     int kvm_fd;
+    bool warm;
 };
 
 /*
@@ -48,6 +49,13 @@ void session_leave(struct session *s);
  * ran and cannot be restored, or that KVM failed to run, is replaced by a new one first.
  */
 int session_start(struct session *s, struct outcome *out, struct err *e);
+
+/*
+ * session_start for `snap`, which must outlive *s, instead of the snapshot that
+ * the session was for; of a warm session. The machine is made that guest's or,
+ * where it cannot be, replaced.
+ */
+int session_switch(struct session *s, const struct snapshot *snap, struct outcome *out, struct err *e);
 
 /*
  * Make the calls of the command line in order, printing each result; the first

@@ -53,8 +53,12 @@ static int map_copy(struct vm *vm, struct err *e)
     struct err ignored;
 
     vm->copy_of_file = has_copy(vm) && s->has_fd && len > COPY_MAX;
-    if (!has_copy(vm))
-        return region_map_file(&vm->view, s->file_fd, s->memory_off, len, e);
+    if (!has_copy(vm)) {
+        if (region_map_file(&vm->view, s->file_fd, s->memory_off, len, e) != 0)
+            return -1;
+        snapfile_guard_copy(&vm->view);
+        return 0;
+    }
     if (!vm->copy_of_file) {
         vm->base_open =
             !is_paged(vm) && len > COPY_MAX && pristine_open(&vm->base, len, &vm->copy, &ignored) == 0;
@@ -279,21 +283,11 @@ void vm_close(struct vm *vm)
     hostcow_free(&vm->made);
     region_unmap(&vm->copy);
     region_unmap(&vm->view);
-    if (vm->copy_of_file)
-        snapfile_guard_copy(&vm->copy);
+    snapfile_guard_copy(&vm->copy);
     vm->copy_of_file = false;
     pristine_close(&vm->base);
     region_unmap(&vm->messages);
     vm->usable = vm->ready = false;
-}
-
-int vm_renew(struct vm *vm, struct err *e)
-{
-    const struct vm_options opt = {
-        .irqchip = vm->irqchip, .warm = vm->warm, .pool = vm->view.len != 0, .cow_host = vm->cow_host};
-
-    vm_close(vm);
-    return vm_open(vm, vm->kvm_fd, vm->snap, &opt, e);
 }
 
 const uint8_t *vm_scratch(const struct vm *vm, uint64_t off)
@@ -486,9 +480,11 @@ static int take_over(struct vm *vm, const struct snapshot *snap, struct err *e)
     vm->snap = snap;
     vm->own = &snap->cow;
     hostcow_free(&vm->made);
-    if (mapped->len != 0 &&
-        region_remap_file(mapped, snap->file_fd, snap->memory_off, vm->copy_of_file, e) != 0)
-        return -1;
+    if (mapped->len != 0) {
+        if (region_remap_file(mapped, snap->file_fd, snap->memory_off, vm->copy_of_file, e) != 0)
+            return -1;
+        snapfile_guard_copy(mapped);
+    }
     if (!vm->filled)
         return 0; /* all will be */
     if (vm->copy_of_file)

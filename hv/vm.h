@@ -89,9 +89,6 @@ int vm_open(struct vm *vm, int kvm_fd, const struct snapshot *snap, const struct
             struct err *e);
 void vm_close(struct vm *vm);
 
-/* A new machine for the same snapshot, in place of one that failed. As vm_open; on failure it is closed. */
-int vm_renew(struct vm *vm, struct err *e);
-
 /*
  * Put the guest into its snapshot's state: memory, tables, words, host page
  * (with the present time and fresh random bytes), system registers, FPU, no

@@ -8,7 +8,9 @@ hello=$SAMPLES/hello-i686-identity.elf
 refused "no command is a mistake" 64 'no command' "$VMM"
 refused "an unknown command is a mistake" 64 'unknown command fly' "$VMM" fly
 refused "no image is a mistake" 64 'no image' "$VMM" run
-refused "two images are a mistake" 64 'more than one operand' "$VMM" run "$hello" "$hello"
+refused "two images are a mistake" 64 'unexpected operand .*hello' "$VMM" run "$hello" "$hello"
+refused "an option behind a file is a mistake where there may be several" 64 'serve: unexpected operand --verify' \
+    "$VMM" serve "$hello" --verify
 refused "an unknown option is a mistake" 64 'unknown option --fly' "$VMM" run --fly "$hello"
 refused "an option of another command is a mistake" 64 'unknown option --timeout' "$VMM" inspect --timeout 1s "$hello"
 refused "an option without its value is a mistake" 64 'needs a value' "$VMM" run --timeout

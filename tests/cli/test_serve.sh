@@ -1,5 +1,5 @@
 #!/bin/bash
-# A saved guest that answers requests through a pipe: values, errors, restores, and how it ends.
+# Saved guests that answer requests through a pipe: values, errors, restores, and how it ends.
 # shellcheck disable=SC2016 # what stands in single quotes is for jq to expand
 set -u
 # What serve at the end of a pipeline sets is for the checks after it.
@@ -99,6 +99,87 @@ done
 
 refused "a snapshot that is not there is status 127" 127 'cannot open' "$VMM" serve "$tmp/none"
 refused "an image is no snapshot" 126 '' "$VMM" serve "$SAMPLES/calls-amd64.elf"
+
+# --- several snapshots ---------------------------------------------------------------------------
+of() { # snapshot, function, members after the call
+    call "$2" ",\"snapshot\":\"$1\"${3-}"
+}
+
+# How many machines it takes to answer what is in $tmp/in.
+machines() { # snapshots
+    timeout -k 5 60 strace -o "$tmp/trace" -e trace=ioctl "$VMM" serve "$@" <"$tmp/in" >"$tmp/out" 2>"$tmp/err"
+    grep -c KVM_CREATE_VM "$tmp/trace"
+}
+
+for kind in amd64 i686-identity; do
+    # Two of a shape, one of another; what their guests have counted tells them from each other.
+    for made in one:1:128K two:2:128K other:0:256K; do
+        IFS=: read -r name n heap <<<"$made"
+        calls=()
+        for ((i = 0; i < n; i++)); do calls+=(--call count); done
+        run "$VMM" snapshot --heap "$heap" "${calls[@]}" -o "$tmp/$name" "$SAMPLES/calls-$kind.elf"
+        check "$kind: a guest is saved after $n calls" [ "$status" = 0 ]
+    done
+    files=("$tmp/one" "$tmp/two" "$tmp/other")
+
+    {
+        call count
+        for name in two one two other one other two two; do of "$tmp/$name" count; done
+        call count
+    } >"$tmp/in"
+    for cow in guest host; do
+        serve --cow "$cow" "${files[@]}" <"$tmp/in"
+        check "$kind, the $cow copying: each request is answered by the guest it names, or the first" \
+            says '[.[].result.value] == [2, 3, 2, 3, 1, 2, 1, 3, 3, 2]'
+    done
+    {
+        for name in one one two two two other other one; do of "$tmp/$name" count ',"restore":false'; done
+        call count ',"restore":false'
+        of "$tmp/two" count ',"restore":false'
+    } | serve "${files[@]}"
+    check "$kind: a guest goes on only as long as nobody asks for another" \
+        says '[.[].result.value] == [2, 3, 3, 4, 5, 1, 2, 2, 3, 3]'
+    {
+        of "$tmp/one" count ',"restore":false'
+        for failing in crash halt give_up; do
+            of "$tmp/two" "$failing" ',"restore":false'
+            of "$tmp/one" count ',"restore":false'
+            of "$tmp/one" count ',"restore":false'
+        done
+        of "$tmp/two" count ',"restore":false'
+        of "$tmp/none" count
+        of "$tmp" count
+        call count ',"restore":false,"snapshot":""'
+        call count ',"restore":false,"snapshot":"'"$tmp"'/two\u0000"'
+        of "$tmp/two" count ',"restore":false'
+        of "$tmp/two" count ',"restore":false,"snapshot":"'"$tmp"'/one"'
+        of "$tmp/two" count ',"restore":false'
+    } | serve "${files[@]}"
+    check "$kind: what ends one guest is nothing to another" \
+        says '[.[0, 2, 3, 5, 6, 8, 9, 10].result.value] == [2, 2, 3, 2, 3, 2, 3, 3] and
+            all(.[1, 4, 7]; .ok == false)'
+    check "$kind: a name that was not given is a bad request that names it" \
+        says '(.[11:15] | all(.error.reason == "bad-request")) and
+            .[11].error.message == "request: snapshot: none of that name (\($name))"' --arg name "$tmp/none"
+    check "$kind: which no guest has seen, nor one with two names" \
+        says '.[15].result.value == 4 and .[16].error.reason == "bad-request" and .[17].result.value == 5'
+
+    call count >"$tmp/in"
+    one=$(machines "$tmp/one")
+    for name in two one two one two; do of "$tmp/$name" count; done >"$tmp/in"
+    two=$(machines "$tmp/one" "$tmp/two")
+    check "$kind: a machine takes all snapshots of a shape ($two made, $one for one)" [ "$one" -gt 0 -a "$two" = "$one" ]
+    check "$kind: as before" jq -es '[.[].result.value] == [3, 2, 3, 2, 3]' "$tmp/out"
+done
+
+refused "a file among others that is not there ends it at the start" 127 "$tmp/none: cannot open" \
+    "$VMM" serve "$tmp/one" "$tmp/none" "$tmp/two"
+refused "so does one that is no snapshot" 126 "$SAMPLES/calls-amd64.elf: " "$VMM" serve "$tmp/one" "$SAMPLES/calls-amd64.elf"
+files=()
+for ((i = 0; i < 64; i++)); do files+=("$tmp/one"); done
+serve "${files[@]}" < <(call count)
+check "64 files are taken" says '.[0].result.value == 2'
+refused "65 are too many" 64 'serve: too many files \(65, at most 64\)' "$VMM" serve "${files[@]}" "$tmp/one"
 
 snap=$tmp/amd64
 : >"$tmp/in"
@@ -288,6 +369,16 @@ wait_gone $pid
 finish
 check "also when it asks for something more" [ "$status:$err" = '125:vmm: standard output: the client has closed it' ]
 
+# Small guests of the identity kind are copied from their file at each restore.
+cp --no-preserve=mode "$tmp/two" "$tmp/shrink"
+begin "$tmp/one" "$tmp/shrink"
+ask count
+truncate -s 65536 "$tmp/shrink"
+ask count ",\"snapshot\":\"$tmp/shrink\""
+finish
+check "a file that shrinks ends it with its own name, whichever was loaded" \
+    [ "$status:$err" = "125:vmm: $tmp/shrink: shrank while it was in use" ]
+
 # The client is one process that holds both pipes and dies in the middle of things.
 die_during() { # request, options and snapshot
     local request=$1 client i
@@ -351,6 +442,26 @@ size() {
     rss=$(awk '/^VmRSS:/ { print $2 }' "/proc/$pid/status")
     fds=$(find "/proc/$pid/fd" -mindepth 1 | wc -l)
 }
+
+turns() { # number
+    local i
+
+    for ((i = 0; i < 3 * $1; i++)); do
+        ask count ",\"snapshot\":\"$tmp/$(cut -d' ' -f$((i % 3 + 1)) <<<'two other one')\""
+    done
+}
+
+begin "$tmp/one" "$tmp/two" "$tmp/other"
+turns 5
+size
+rss_before=$rss fds_before=$fds
+turns 20
+size
+exec 7>&-
+finish
+check "guests that take turns do not add memory ($rss_before to $rss KiB)" [ "$rss" -le $((rss_before + 128)) ]
+check "or descriptors ($fds_before to $fds)" [ "$fds" = "$fds_before" ]
+check "and answer to the last ($status)" jq -e '.result.value == 2' <<<"$answer"
 
 : >"$tmp/answers"
 begin "$snap"

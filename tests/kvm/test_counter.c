@@ -122,6 +122,35 @@ static void is_cleared_by_restore(int kvm_fd, const struct kvm_case *c)
     close_guest(&snap, &vm);
 }
 
+/* From one guest to the next the signals stay taken: they are no end of the process. */
+static void is_hidden(int kvm_fd, const struct kvm_case *c)
+{
+    const struct options o = counter_of(7);
+    struct err e = {.text = ""};
+    struct sigaction sa;
+    struct snapshot snap;
+    struct vm vm;
+    unsigned i;
+
+    counter_close();
+    if (!open_guest(kvm_fd, c->kind, &snap, &vm))
+        return;
+    for (i = 0; i < 2; i++) {
+        guest_check(counter_publish(&vm, &o, &e), &e);
+        raise(SIGUSR1);
+        CHECK_EQ(word(&vm, COUNTER), 8);
+        counter_hide();
+        raise(SIGUSR1);
+        raise(SIGUSR2);
+        raise(SIGUSR2);
+        CHECK_EQ(word(&vm, COUNTER), 8);
+    }
+    counter_close();
+    CHECK(sigaction(SIGUSR1, NULL, &sa) == 0 && sa.sa_handler == SIG_DFL);
+    CHECK(sigaction(SIGUSR2, NULL, &sa) == 0 && sa.sa_handler == SIG_DFL);
+    close_guest(&snap, &vm);
+}
+
 /* An i686 guest reads half of it, so more than that is refused with nothing written. */
 static void is_refused(int kvm_fd, const struct kvm_case *c)
 {
@@ -204,6 +233,7 @@ static const struct kvm_case cases[] = {
     {"i686-identity: without a counter nothing is written", .run = is_absent, .kind = "i686-identity"},
     {"amd64: a restore clears the counter until it is published again", .run = is_cleared_by_restore,
      .kind = "amd64"},
+    {"amd64: between two guests signals are taken and count nothing", .run = is_hidden, .kind = "amd64"},
     {"i686: a counter above 2^32 - 1 is refused", .run = is_refused, .paging32 = true, .kind = "i686"},
     {"i686-identity: a counter above 2^32 - 1 is refused", .run = is_refused, .kind = "i686-identity"},
     {"amd64: a guest that polls sees the counter change", .run = changes_under_way, .kind = "amd64",

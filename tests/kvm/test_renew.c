@@ -15,8 +15,8 @@
 #define REQUESTS      4
 #define RUNS          12 /* of each of which one fails, in turn */
 
-/* A guest that counts its calls, in a file. */
-static bool make_snapshot(int kvm_fd, const char *kind, struct snapshot *out)
+/* A guest that counts its calls, after `calls_n` of them, in a file. */
+static bool make_snapshot(int kvm_fd, const char *kind, unsigned calls_n, struct snapshot *out)
 {
     struct image_options io = guest_options(SCRATCH_LEN_DEFAULT);
     struct calling c;
@@ -24,7 +24,10 @@ static bool make_snapshot(int kvm_fd, const char *kind, struct snapshot *out)
 
     if (!calling_open(&c, kvm_fd, "lineage", kind, &io, false))
         return false;
-    made = calling_start(&c) && captured_make(&c, out);
+    made = calling_start(&c);
+    while (made && calls_n-- != 0)
+        made = CHECK_EQ(calling_call0(&c, "count"), STATUS_OK);
+    made = made && captured_make(&c, out);
     calling_close(&c);
     if (made && !captured_through_file(out)) {
         snapshot_free(out);
@@ -84,7 +87,7 @@ static void replaced(int kvm_fd, const struct kvm_case *kc)
     unsigned i, fds, renewed = 0;
     bool more = true;
 
-    if (!make_snapshot(kvm_fd, kc->kind, &snap))
+    if (!make_snapshot(kvm_fd, kc->kind, 0, &snap))
         return;
     if (open_session(&s, &o, &snap, &first)) {
         fds = seam_count_fds();
@@ -121,9 +124,48 @@ static void replaced(int kvm_fd, const struct kvm_case *kc)
     snapshot_free(&snap);
 }
 
+/* A switch that fails half-way is made up for by a new machine, of the snapshot that was asked for. */
+static void switched(int kvm_fd, const struct kvm_case *kc)
+{
+    struct options o = options_default();
+    struct snapshot snap[2];
+    struct session s;
+    struct err e = {.text = ""};
+    struct outcome out;
+    uint64_t first[2] = {0, 0}, n = 0;
+    unsigned i, fds, made = 0, renewed = 0, kept = 0;
+    bool more = true;
+
+    o.operands_n = 2;
+    while (made < 2 && make_snapshot(kvm_fd, kc->kind, 1 + made, &snap[made]))
+        made++;
+    if (made == 2 && open_session(&s, &o, &snap[0], &first[0])) {
+        fds = seam_count_fds();
+        first[1] = first[0] + 1;
+        for (i = 1; i < KVM_CALLS_MAX && more && tap_ok; i++) {
+            seam.vm_fd = -1;
+            seam_fail(0, i, EIO);
+            if (guest_check(session_switch(&s, &snap[i % 2], &out, &e), &e)) {
+                more = seam.failed_request != 0;
+                seam_fail(0, 0, 0);
+                renewed += seam.vm_fd >= 0;
+                kept += seam.vm_fd < 0;
+                CHECK(guest_check(count(&s, &n, &e), &e) && n == first[i % 2]);
+                starts_and_counts(&s, first[i % 2]);
+            }
+            seam_fail(0, 0, 0);
+        }
+        CHECK(!more && renewed > 1 && kept != 0);
+        CHECK_EQ(seam_count_fds(), fds);
+        session_close(&s);
+    }
+    while (made != 0)
+        snapshot_free(&snap[--made]);
+}
+
 /* --- a server ----------------------------------------------------------------------------------------------- */
 
-static void be_server(const char *path, unsigned fail_at, const int to[2], const int from[2])
+static void be_server(char *path, unsigned fail_at, const int to[2], const int from[2])
 {
     struct options o = options_default();
     enum status status = STATUS_HOST;
@@ -136,7 +178,8 @@ static void be_server(const char *path, unsigned fail_at, const int to[2], const
     close(to[1]);
     close(from[0]);
     close(from[1]);
-    o.image = path;
+    o.operands = &path;
+    o.operands_n = 1;
     o.log_fd = STDERR_FILENO;
     signal(SIGPIPE, SIG_IGN);
     seam_fail(KVM_RUN, fail_at, EIO);
@@ -144,7 +187,7 @@ static void be_server(const char *path, unsigned fail_at, const int to[2], const
 }
 
 /* Ask a server in which one run fails; which answers are errors, as bits. */
-static unsigned ask(const char *path, unsigned fail_at, unsigned *answers_n, int *status)
+static unsigned ask(char *path, unsigned fail_at, unsigned *answers_n, int *status)
 {
     static const char request[] = "{\"call\":\"count\"}\n";
     int to[2], from[2], wstatus = -1;
@@ -191,7 +234,7 @@ static void serves_on(int kvm_fd, const struct kvm_case *kc)
     if (!CHECK(fd >= 0))
         return;
     close(fd);
-    if (make_snapshot(kvm_fd, kc->kind, &snap)) {
+    if (make_snapshot(kvm_fd, kc->kind, 0, &snap)) {
         bool saved = guest_check(snapfile_write(&snap, path, &e), &e);
 
         snapshot_free(&snap);
@@ -220,6 +263,9 @@ static const struct kvm_case cases[] = {
     {"amd64: a machine that failed is replaced", .run = replaced, .kind = "amd64"},
     {"i686-identity: a machine that failed is replaced", .run = replaced, .kind = "i686-identity"},
     {"i686: a machine that failed is replaced", .run = replaced, .paging32 = true, .kind = "i686"},
+    {"amd64: a switch that fails ends in a new machine", .run = switched, .kind = "amd64"},
+    {"i686-identity: a switch that fails ends in a new machine", .run = switched, .kind = "i686-identity"},
+    {"i686: a switch that fails ends in a new machine", .run = switched, .paging32 = true, .kind = "i686"},
     {"amd64: a server whose machine failed serves on", .run = serves_on, .kind = "amd64"},
     {"i686-identity: a server whose machine failed serves on", .run = serves_on, .kind = "i686-identity"},
     {"i686: a server whose machine failed serves on", .run = serves_on, .paging32 = true, .kind = "i686"},

@@ -146,6 +146,15 @@ static int stuck(uint64_t i, struct copies *c)
     return 0;
 }
 
+static int hangs_up(uint64_t i, struct copies *c)
+{
+    (void)c;
+    if (i == 1)
+        kill(getppid(), SIGHUP);
+    sleep_ms(5);
+    return 0;
+}
+
 /* --- cases ---------------------------------------------------------------------------------------- */
 
 static void many_in_few(void)
@@ -182,6 +191,19 @@ static void statuses(void)
     tap_case("a copy that was taken by one that was killed before it began is made by another");
     ended(run(12, 1, true, killed_with_number), 12, 0, 0);
     CHECK_EQ(seen->begun, 12);
+}
+
+/* As whoever started vmm may have left them. */
+static void ignored(void)
+{
+    tap_case("workers are waited for where SIGCHLD was ignored");
+    signal(SIGCHLD, SIG_IGN);
+    ended(run(9, 2, true, well), 9, 0, 0);
+    signal(SIGCHLD, SIG_DFL);
+    tap_case("SIGHUP that is ignored, as under nohup, ends nothing");
+    signal(SIGHUP, SIG_IGN);
+    ended(run(9, 2, true, hangs_up), 9, 0, 0);
+    signal(SIGHUP, SIG_DFL);
 }
 
 static void stopped(int sig, int worst)
@@ -222,6 +244,7 @@ int main(void)
     alarm(300); /* where somebody waits for ever */
     many_in_few();
     statuses();
+    ignored();
     tap_case("SIGTERM is passed on, and no copy begins afterwards");
     stopped(SIGTERM, 143);
     tap_case("so is SIGINT");

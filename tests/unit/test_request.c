@@ -92,9 +92,16 @@ static void test_whole(void)
     CHECK(!r.restore);
     check_id("7");
 
+    tap_case("the name of a snapshot is any string");
+    CHECK_EQ(read_line("{\"call\":\"f\",\"snapshot\":\"\\u00e9.snap\"}"), 0);
+    CHECK(r.snapshot != NULL && r.snapshot->len == 7);
+    CHECK_STR(r.snapshot->s, "\xc3\xa9.snap");
+    CHECK_EQ(read_line("{\"call\":\"f\",\"snapshot\":\"\"}"), 0);
+    CHECK(r.snapshot != NULL && r.snapshot->len == 0);
+
     tap_case("only the call has to be there");
     CHECK_EQ(read_line("{\"call\":\"f\"}"), 0);
-    CHECK(r.call.params_n == 0 && r.restore && r.id == NULL);
+    CHECK(r.call.params_n == 0 && r.restore && r.id == NULL && r.snapshot == NULL);
     check_id("null");
     CHECK_EQ(read_line("{\"call\":\"\",\"args\":[],\"restore\":true}"), 0);
     CHECK(r.call.params_n == 0 && r.call.name_len == 0 && r.restore);
@@ -146,6 +153,8 @@ static void test_refused(void)
     check_refused("{\"call\":\"f\",\"Restore\":false}", "request: unknown member Restore");
     check_refused("{\"call\":\"f\",\"restore\":0}", "request: restore: not true or false");
     check_refused("{\"call\":\"f\",\"restore\":null}", "request: restore: not true or false");
+    check_refused("{\"call\":\"f\",\"snapshot\":0}", "request: snapshot: not a string");
+    check_refused("{\"call\":\"f\",\"snapshot\":null}", "request: snapshot: not a string");
     check_refused("{\"call\":\"f\",\"id\":{}}", "request: id: not a scalar");
     check_refused("{\"call\":\"f\",\"args\":{}}", "request: args: not an array");
     check_refused("{\"call\":\"f\",\"args\":[1]}", "request: args[0]: not an object");

@@ -56,8 +56,8 @@ struct bare {
     struct bus bus;
     struct state_baseline baseline; /* of a warm machine */
     int kvm_fd;                     /* the caller's, open as long as this */
-    bool warm; /* may be restored after its guest ran; often, unless it is to be saved at a point */
-    bool usable;                    /* false from a failed restore on */
+    bool warm;   /* may be restored after its guest ran; often, unless it is to be saved at a point */
+    bool usable; /* false from a failed restore on */
     bool ran;
     bool at_point;
 

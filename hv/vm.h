@@ -28,8 +28,8 @@ struct vm {
     struct region copy;   /* identity guests and cow_host: the VM's own copy of the snapshot's memory */
     bool copy_of_file;    /* ... of which only what is written is a copy */
     struct pristine base; /* ... an identity guest's, which a capture may take; or closed */
-    bool base_open;       /* ... and has not: `copy` is a mapping of it that is shared, not one with pages of its own */
-    uint64_t placed_end;  /* of scratch, the furthest that an earlier snapshot of this VM placed something; or 0 */
+    bool base_open;       /* ... and has not: `copy` is shared with it, and has no pages of its own */
+    uint64_t placed_end;  /* how far into scratch an earlier snapshot of this VM placed something, or 0 */
     struct region view;   /* of a VM for several snapshots: a paged guest's memory, to be read */
     bool cow_host;        /* the host copies what a paged guest writes to: */
     struct hostcow made;  /* the tables of such a guest, unless its snapshot has them, */

@@ -7,7 +7,7 @@
 #include "tests/kvm/memory.h"
 #include "tests/kvm/raw_state.h"
 
-#define ROUNDS    (calling_is_lab() ? 10u : 16u)
+#define ROUNDS    (calling_is_lab() ? 6u : 16u)
 #define DATA_LEN  ((uint64_t)2 << 20) /* more than a VM copies */
 #define LARGE     ((uint64_t)1 << 16) /* kvm_case.n: memory is a mapping of the file */
 #define SHARED    ((uint64_t)1 << 17) /* ... : a guest with pages that several leaves share writably */
@@ -148,7 +148,7 @@ static void back_and_forth(int kvm_fd, const struct kvm_case *kc)
     struct raw_dirt dirt = {.msrs_n = 0};
     uint64_t seed = 23;
     struct calling c;
-    unsigned round, rounds = calling_is_lab() ? ROUNDS / 3 : ROUNDS, which = 0, fds;
+    unsigned round, which = 0, fds;
 
     if (!capture_two(kvm_fd, kc, shared ? "shared" : "cow", change))
         return;
@@ -158,7 +158,7 @@ static void back_and_forth(int kvm_fd, const struct kvm_case *kc)
     if (tap_ok && open_pool(&c, kvm_fd, &pair.snap[0])) {
         /* Not only after a run: the first switch is of a machine that has never run. */
         fds = seam_count_fds();
-        for (round = 0; round < rounds && tap_ok; round++) {
+        for (round = 0; round < ROUNDS && tap_ok; round++) {
             uint64_t word = tap_random(&seed);
 
             which = round < 2 ? 1 - round : (unsigned)(word >> 20) % 2;
@@ -176,7 +176,7 @@ static void back_and_forth(int kvm_fd, const struct kvm_case *kc)
                 break;
             if (round % 2 != 0)
                 raw_dirty_all(&c.vm.machine, false, &pair.state[which], word, &dirt);
-            if (round >= rounds / 2)
+            if (round >= ROUNDS / 2)
                 dirty_memory(&c.vm, word);
         }
         if (!tap_ok)
@@ -211,7 +211,8 @@ static void after_attacks(int kvm_fd, const struct kvm_case *kc)
     look_at_both(kvm_fd, none);
     if (tap_ok && open_pool(&c, kvm_fd, &pair.snap[0])) {
         for (i = 0; i < sizeof(attacks) / sizeof(attacks[0]) && tap_ok; i++) {
-            for (first = attacks[i].first; first <= attacks[i].last && tap_ok; first++, n++) {
+            for (first = attacks[i].first; first <= attacks[i].last && tap_ok;
+                 first += calling_is_lab() ? 3 : 1, n++) {
                 if (!switch_to(&c, &pair.snap[n % 2]))
                     break;
                 c.env.limit_ns = calling_is_lab() ? 200 * MS : 100 * MS;

@@ -43,9 +43,9 @@ stages="1500 lab
 900 unit-san
 600 unit
 300 unit-amd64
+1200 cli
 900 kvm
 600 rows
-1200 cli
 60 binary"
 [ -z "$soak" ] || stages="43200 lab
 1500 lint

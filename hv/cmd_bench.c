@@ -113,10 +113,9 @@ static bool put_back(const struct bench *b, bool copy)
     for (i = 0; i < b->row->pages; i++, at += b->row->distance) {
         uint8_t *to = b->vm->copy.base + at;
         const uint8_t *from = b->snap.memory.base + at;
-        uint64_t n = PAGE_LEN / 8;
 
         if (copy)
-            __asm__ volatile("rep movsq" : "+D"(to), "+S"(from), "+c"(n) : : "memory");
+            region_put_page(to, from);
         else if (memcmp(to, from, PAGE_LEN) != 0)
             return false;
     }

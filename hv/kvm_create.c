@@ -179,11 +179,11 @@ static int give_plain_features(struct machine *m, const struct machine_options *
     struct kvm_cpuid_entry2 *to = t->entries;
     uint32_t i, ignored;
 
-    for (i = 0; i < LEAVES_N && t->nent == 0; i++) {
-        to[i].function = leaf[i].function;
-        memcpy(&to[i].eax, &leaf[i].eax, 4 * sizeof(uint32_t));
-    }
     if (t->nent == 0) {
+        for (i = 0; i < LEAVES_N; i++) {
+            to[i].function = leaf[i].function;
+            memcpy(&to[i].eax, &leaf[i].eax, 4 * sizeof(uint32_t));
+        }
         __cpuid(0, ignored, to[0].ebx, to[0].ecx, to[0].edx);
         __cpuid(CPUID_FEATURES, to[1].eax, ignored, ignored, ignored);
         to[2].flags = KVM_CPUID_FLAG_SIGNIFCANT_INDEX;

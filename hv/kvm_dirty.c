@@ -105,7 +105,7 @@ int dirty_protect_ring(struct machine *m, struct err *e)
     for (; d->taken != 0; d->taken--)
         __atomic_store_n(&d->ring[(d->next - d->taken) & (d->entries_n - 1)].flags, KVM_DIRTY_GFN_F_RESET,
                          __ATOMIC_RELEASE);
-    return ioctl(m->vm_fd, KVM_RESET_DIRTY_RINGS, 0) < 0 ? kvm_failed("KVM_RESET_DIRTY_RINGS", errno, e) : 0;
+    return KVM_CALL(m->vm_fd, KVM_RESET_DIRTY_RINGS, NULL, e) < 0 ? -1 : 0;
 }
 
 int dirty_relieve(struct machine *m, struct err *e)
@@ -125,13 +125,12 @@ int dirty_read_log(struct machine *m, uint32_t slot, uint64_t *bits, struct err 
 {
     struct kvm_dirty_log log = {.slot = slot, .dirty_bitmap = bits};
 
-    return ioctl(m->vm_fd, KVM_GET_DIRTY_LOG, &log) != 0 ? kvm_failed("KVM_GET_DIRTY_LOG", errno, e) : 0;
+    return KVM_CALL(m->vm_fd, KVM_GET_DIRTY_LOG, &log, e);
 }
 
 int dirty_protect_log(struct machine *m, uint32_t slot, uint64_t pages_n, uint64_t *bits, struct err *e)
 {
     struct kvm_clear_dirty_log log = {.slot = slot, .num_pages = (uint32_t)pages_n, .dirty_bitmap = bits};
 
-    return ioctl(m->vm_fd, (int)KVM_CLEAR_DIRTY_LOG, &log) != 0 ? kvm_failed("KVM_CLEAR_DIRTY_LOG", errno, e)
-                                                                : 0;
+    return KVM_CALL(m->vm_fd, KVM_CLEAR_DIRTY_LOG, &log, e);
 }

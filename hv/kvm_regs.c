@@ -79,14 +79,19 @@ int machine_settle(struct machine *m, struct err *e)
     return result != 0 || m->run->kvm_dirty_regs != 0 ? -1 : 0;
 }
 
-int machine_apply_sregs(struct machine *m, const struct cpu_sregs *s, struct err *e)
+/* In the run page: KVM_RUN takes them from there, and machine_leave_out looks there at what the CPU has. */
+static struct kvm_sregs *write_sregs(struct machine *m, const struct cpu_sregs *s)
 {
-    /* Through the run page: machine_leave_out looks there at what the CPU has. */
-    struct kvm_sregs *k = &m->run->s.regs.sregs;
-
-    to_kvm_sregs(s, k);
+    to_kvm_sregs(s, &m->run->s.regs.sregs);
     /* Without a local APIC, KVM_RUN takes CR8 from here, where the last run left its own. */
     m->run->cr8 = s->cr8;
+    return &m->run->s.regs.sregs;
+}
+
+int machine_apply_sregs(struct machine *m, const struct cpu_sregs *s, struct err *e)
+{
+    struct kvm_sregs *k = write_sregs(m, s);
+
     m->run->kvm_dirty_regs &= ~(uint64_t)KVM_SYNC_X86_SREGS;
     if (KVM_CALL(m->vcpu_fd, KVM_SET_SREGS, k, e) == 0)
         return 0;
@@ -99,8 +104,7 @@ int machine_put_sregs(struct machine *m, const struct cpu_sregs *s, struct err *
 {
     if ((m->sync & KVM_SYNC_X86_SREGS) == 0)
         return machine_apply_sregs(m, s, e);
-    to_kvm_sregs(s, &m->run->s.regs.sregs);
-    m->run->cr8 = s->cr8;
+    write_sregs(m, s);
     m->run->kvm_dirty_regs |= KVM_SYNC_X86_SREGS;
     return 0;
 }

@@ -13,17 +13,6 @@
  */
 #define WATCH_AGAIN_AFTER 4096u
 
-/* The pages' own copy, eight bytes at a time: what is compiled for size moves four, or one. */
-static void put_back(uint8_t *to, const uint8_t *from)
-{
-    uint64_t n = PAGE_LEN / 8;
-
-    if (from != NULL)
-        __asm__ volatile("rep movsq" : "+D"(to), "+S"(from), "+c"(n) : : "memory");
-    else
-        __asm__ volatile("rep stosq" : "+D"(to), "+c"(n) : "a"((uint64_t)0) : "memory");
-}
-
 static void see(void *ctx, uint32_t slot, uint64_t page)
 {
     struct track *t = (struct track *)ctx;
@@ -171,7 +160,7 @@ int track_reset(struct track *t, struct err *e)
         for (j = 0; j < a->touched.n; j++) {
             uint64_t off = a->touched.list[j] * PAGE_LEN;
 
-            put_back(a->mem.base + off, a->source(a->ctx, off));
+            region_put_page(a->mem.base + off, a->source(a->ctx, off));
         }
     }
     return ++t->resets % t->period == 0 ? watch_again(t, e) : 0;

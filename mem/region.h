@@ -49,6 +49,9 @@ int region_clear(struct region *r, struct err *e);
 /* Copy `len` bytes, a page multiple, to where there are zeros: their pages of zeros take no memory there. */
 void region_fill(uint8_t *to, const uint8_t *from, uint64_t len);
 
+/* Copy a page, or zeros with `from` NULL, as fast as this CPU does it. */
+void region_put_page(uint8_t *to, const uint8_t *from);
+
 /* Give the mapping back; *r becomes empty. Harmless on an empty region. */
 void region_unmap(struct region *r);
 

@@ -3,13 +3,12 @@
  * the next guest has a new one, and nothing is left of the old. And a server
  * whose machine failed serves on, unless a new one fails as well.
  */
-#include <signal.h>
-#include <sys/prctl.h>
 #include <sys/wait.h>
 
 #include "hv/cmd.h"
 #include "hv/session.h"
 #include "tests/kvm/captured.h"
+#include "tests/kvm/server_child.h"
 
 #define KVM_CALLS_MAX 200
 #define REQUESTS      4
@@ -167,21 +166,10 @@ static void switched(int kvm_fd, const struct kvm_case *kc)
 
 static void be_server(char *path, unsigned fail_at, const int to[2], const int from[2])
 {
-    struct options o = options_default();
+    struct options o = server_child(&path, 1, to, from);
     enum status status = STATUS_HOST;
     struct err e = {.text = ""};
 
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    dup2(to[0], STDIN_FILENO);
-    dup2(from[1], STDOUT_FILENO);
-    close(to[0]);
-    close(to[1]);
-    close(from[0]);
-    close(from[1]);
-    o.operands = &path;
-    o.operands_n = 1;
-    o.log_fd = STDERR_FILENO;
-    signal(SIGPIPE, SIG_IGN);
     seam_fail(KVM_RUN, fail_at, EIO);
     _exit(cmd_serve(&o, &status, &e) != 0 ? e.status : status);
 }

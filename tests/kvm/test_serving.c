@@ -11,6 +11,7 @@
 #include "hv/cmd.h"
 #include "tests/kvm/captured.h"
 #include "tests/kvm/proc.h"
+#include "tests/kvm/server_child.h"
 
 #define REQUESTS   500   /* times TEST_SCALE; tests/cli asks for more */
 #define SEVERAL    300   /* the same, of several snapshots */
@@ -108,27 +109,16 @@ static void lines_of_several(const struct talk *t, unsigned i, char request[LINE
 /* The child that serves, and the one that asks. */
 static pid_t start_server(struct talk *t, const int to[2], const int from[2])
 {
-    struct options o = options_default();
     enum status status = STATUS_HOST;
     struct err e = {.text = ""};
+    struct options o;
     pid_t pid;
 
     fflush(stdout);
     pid = fork();
     if (pid != 0)
         return pid;
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    /* Nothing else of the pipes, or it would be its own client. */
-    dup2(to[0], STDIN_FILENO);
-    dup2(from[1], STDOUT_FILENO);
-    close(to[0]);
-    close(to[1]);
-    close(from[0]);
-    close(from[1]);
-    o.operands = t->files;
-    o.operands_n = t->files_n;
-    o.log_fd = STDERR_FILENO;
-    signal(SIGPIPE, SIG_IGN);
+    o = server_child(t->files, t->files_n, to, from);
     if (cmd_serve(&o, &status, &e) != 0) {
         dprintf(STDERR_FILENO, "# serve: %s\n", e.text);
         _exit(e.status);

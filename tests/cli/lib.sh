@@ -48,6 +48,11 @@ check() { # name, condition as a command
     if "$@" >/dev/null; then ok "$name"; else not_ok "$name" "$(seen)"; fi
 }
 
+# Not jq -e alone: to that an empty file is true (jq 1.6).
+json() { # filter that holds of the one JSON value in the file (or stdin)
+    jq -es "length == 1 and (.[0] | ($1))" "${@:2}"
+}
+
 matches() { # regex: a line of either stream
     [ -z "$1" ] || printf '%s\n%s\n' "$out" "$err" | grep -aqE -e "$1"
 }

@@ -51,7 +51,7 @@ case_is "a start in real mode is told" 0 ': microvm, entry 0x0*8000 in real mode
     "$VMM" run --dry-run --format microvm "$nanvix"
 run "$VMM" inspect --json "$hello"
 check "inspect --json is JSON" \
-    jq -e '.kind == "multiboot" and .memory == 134217728 and .irqchip and (.ranges | length) > 0' "$tmp/out"
+    json '.kind == "multiboot" and .memory == 134217728 and .irqchip and (.ranges | length) > 0' "$tmp/out"
 case_is "--dry-run of a guest of the ABI is its plan" 0 '^scratch: ' "$VMM" run --dry-run "$abi"
 
 if ! { [ -r /dev/kvm ] && [ -w /dev/kvm ]; }; then
@@ -89,19 +89,19 @@ check "-q keeps our own messages back" [ "$status:$err" = 139: ]
 
 # --- reports -----------------------------------------------------------------------------------------
 run "$VMM" run --timeout 20s --report "$tmp/report" "$SAMPLES/bare_io.elf"
-check "a report counts what nothing answers" jq -e '
+check "a report counts what nothing answers" json '
     .status == 0 and .reason == "ended" and .kind == "multiboot" and .unknown_accesses == 14 and
     (.unknown | length) == 3 and .unknown[0] == {"port": "0x1234", "width": 1, "write": false, "count": 11} and
     .unknown[1].memory == "0xd0000010"' "$tmp/report"
 run "$VMM" run --timeout 20s --report "$tmp/report" --append reset "$end"
-check "a report of a reset" jq -e '.status == 121 and .reason == "reset" and .unknown_accesses == 0' "$tmp/report"
+check "a report of a reset" json '.status == 121 and .reason == "reset" and .unknown_accesses == 0' "$tmp/report"
 run "$VMM" run --timeout 20s --report "$tmp/report" --expect 'so be' --append spin "$end"
-check "a report of what was expected" jq -e '.status == 0 and .reason == "expected" and (has("message") | not)' "$tmp/report"
+check "a report of what was expected" json '.status == 0 and .reason == "expected" and (has("message") | not)' "$tmp/report"
 run "$VMM" run --timeout 20s --report "$tmp/report" --expect nothing "$hello"
-check "a report of what was not" jq -e '.status == 123 and .reason == "unexpected" and (.message | test("nothing"))' \
+check "a report of what was not" json '.status == 123 and .reason == "unexpected" and (.message | test("nothing"))' \
     "$tmp/report"
 run "$VMM" run --timeout 20s --report "$tmp/report" "$SAMPLES/hello-amd64.elf"
-check "a report of a guest of the ABI has no such accesses" jq -e 'has("unknown") | not' "$tmp/report"
+check "a report of a guest of the ABI has no such accesses" json 'has("unknown") | not' "$tmp/report"
 
 # --- texts -------------------------------------------------------------------------------------------
 case_is "texts are expected in order" 0 '' "$VMM" run --timeout 20s --expect hello --expect world "$hello"

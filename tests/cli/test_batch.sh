@@ -9,7 +9,7 @@ b=$tmp/some.batch
 # lines...: the batch; inspect and doctor serve as tests that need no KVM.
 batch() { printf '%s\n' "$@" >"$b"; }
 line() { printf '%s\n' "$out" | grep -qxF -e "$1"; }
-tests_of() { jq -e "$1" "$tmp/report"; }
+tests_of() { json "$1" "$tmp/report"; }
 
 # --- what is no batch -----------------------------------------------------------------------------------
 

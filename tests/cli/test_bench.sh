@@ -43,10 +43,10 @@ case_is "a row that cannot be taken fails" 1 '^fail.call-lean.amd64' \
 export BENCH_DIR=build/$FLAVOUR BENCH_OUT=$tmp/out.d BENCH_KIND=i686-identity
 case_is "a short run of all rows ends well" 0 '^[0-9]+ met, [0-9]+ missed$' tests/bench/bench.sh --quick --rows bench
 check "each row has samples or says why not" \
-    jq -e '[.rows[] | select(.cases == {} and .skipped == {})] == []' \
+    json '[.rows[] | select(.cases == {} and .skipped == {})] == []' \
     "$BENCH_OUT/bench.json"
 check "creation is told step by step" \
-    jq -e '.rows[] | select(.id == "create-naive") | .cases["i686-identity"].parts | has("create-vm") and has("close")' \
+    json '.rows[] | select(.id == "create-naive") | .cases["i686-identity"].parts | has("create-vm") and has("close")' \
     "$BENCH_OUT/bench.json"
 check "the plot is one" python3 -c 'import sys, xml.dom.minidom as x; sys.exit(not x.parse(sys.argv[1]).getElementsByTagName("polyline"))' \
     "$BENCH_OUT/native.svg"

@@ -131,7 +131,7 @@ check "everything is with --log-level trace" [ "$(grep -c '^guest: ' <<<"$err")"
 run_calls --log-level off --call logs
 check "nothing is with off" [ -z "$err" ]
 run_calls --report "$tmp/report" --call add --arg int:1 --arg int:1 --call echo_double --arg double:nan --call fail
-check "a report holds the typed results" jq -e '.reason == "call-error" and .status == 122 and
+check "a report holds the typed results" json '.reason == "call-error" and .status == 122 and
     .calls[0] == {name: "add", result: {type: "int", value: 2}} and
     .calls[1].result.bits == "0x7ff8000000000000" and .calls[2].error.code == 15' "$tmp/report"
 done_testing

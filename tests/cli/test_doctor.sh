@@ -44,7 +44,7 @@ check "doctor ends 77 without /dev/kvm" [ "$status" = 77 ]
 check "and says the cause for every kind" [ "$(printf '%s\n' "$out" | grep -c 'cause: /dev/kvm: cannot open')" = 3 ]
 with_open ENOENT "$VMM" doctor --json
 check "doctor --json is JSON with a cause and a hint" \
-    jq -e '.kinds | length == 3 and all(.ok == false and (.cause | length > 0) and (.hint | length > 0))' "$tmp/out"
+    json '.kinds | length == 3 and all(.ok == false and (.cause | length > 0) and (.hint | length > 0))' "$tmp/out"
 
 with_ioctl retval=11:when=1 "$VMM" run "$amd64"
 check "another API version ends 77 and names both" one_refusal 77 'wrong API version \(11, 12 wanted\)'

@@ -53,24 +53,24 @@ if [ -z "$missing" ]; then ok "README names every option of --help"; else not_ok
 case_is "inspect needs no KVM" 0 '^scratch: 288K, largest that fits' \
     strace -o "$tmp/trace" -P /dev/kvm -e trace=open -e inject=open:error=ENOENT "$VMM" inspect "$hello"
 run "$VMM" inspect --json "$hello"
-check "inspect --json is JSON" jq -e '.kind == "i686-identity" and (.ranges | length) > 5' "$tmp/out"
+check "inspect --json is JSON" json '.kind == "i686-identity" and (.ranges | length) > 5' "$tmp/out"
 
 run "$VMM" run --report "$tmp/report" "$tmp/none.elf"
-check "a report tells a refusal as well" jq -e '.status == 127 and .reason == "error" and (.message | length) > 0' "$tmp/report"
+check "a report tells a refusal as well" json '.status == 127 and .reason == "error" and (.message | length) > 0' "$tmp/report"
 refused "a report that cannot be opened ends 125 before the guest runs" 125 'cannot open' \
     "$VMM" run --report "$tmp/no/such/dir" "$hello"
 refused "a report on a closed descriptor ends 125" 125 'cannot open fd:9' "$VMM" run --report fd:9 "$hello"
 if [ -r /dev/kvm ] && [ -w /dev/kvm ]; then
     run "$VMM" run --report "$tmp/report" "$hello"
-    check "a report of a guest that ended" jq -e '.status == 0 and .reason == "ended" and .kind == "i686-identity"' "$tmp/report"
+    check "a report of a guest that ended" json '.status == 0 and .reason == "ended" and .kind == "i686-identity"' "$tmp/report"
     run "$VMM" run --report "$tmp/report" "$SAMPLES/abort-amd64.elf"
     check "a report of an abort" \
-        jq -e '.status == 134 and .reason == "aborted" and .abort.code == 15 and .abort.text == "the guest gave up"' "$tmp/report"
+        json '.status == 134 and .reason == "aborted" and .abort.code == 15 and .abort.text == "the guest gave up"' "$tmp/report"
     run "$VMM" run --report "$tmp/report" "$SAMPLES/badread-amd64.elf"
     check "a report of a fault" \
-        jq -e '.status == 139 and .reason == "faulted" and (.registers.rip | startswith("0x"))' "$tmp/report"
+        json '.status == 139 and .reason == "faulted" and (.registers.rip | startswith("0x"))' "$tmp/report"
     run sh -c "'$VMM' run --report fd:5 '$hello' 5>'$tmp/report5'"
-    check "a report on a descriptor" jq -e '.status == 0' "$tmp/report5"
+    check "a report on a descriptor" json '.status == 0' "$tmp/report5"
     run "$VMM" run --quiet "$SAMPLES/abort-amd64.elf"
     check "--quiet leaves the status and no words" [ "$status:$out$err" = 134: ]
     run sh -c "'$VMM' run '$hello' <&- >'$tmp/o' 2>'$tmp/e'"

@@ -43,7 +43,7 @@ if [ -r /dev/kvm ] && [ -w /dev/kvm ]; then
     # As a runner does it: each line has to succeed.
     case_is "the step boots a kernel" 0 '^hello, bare world!$' \
         env -C "$tmp/ci" PATH="$tmp/ci/bin:$PATH" bash -e step.sh
-    check "and leaves a report" jq -e '.reason == "expected"' "$tmp/ci/boot.json"
+    check "and leaves a report" json '.reason == "expected"' "$tmp/ci/boot.json"
     check "having asked for the right to use KVM only" [ "$(cat "$tmp/ci/sudo.log")" = 'chmod 0666 /dev/kvm' ]
     case_is "the script boots every kernel and says which failed" 1 '^FAILED \(124\): bad.elf$' \
         env -C "$tmp/ci" PATH="$tmp/ci/bin:$PATH" sh -c 'sed "s/60s/500ms/" boot-all.sh >soon.sh; sh soon.sh kernel.elf bad.elf'

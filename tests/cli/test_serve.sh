@@ -461,7 +461,7 @@ exec 7>&-
 finish
 check "guests that take turns do not add memory ($rss_before to $rss KiB)" [ "$rss" -le $((rss_before + 128)) ]
 check "or descriptors ($fds_before to $fds)" [ "$fds" = "$fds_before" ]
-check "and answer to the last ($status)" jq -e '.result.value == 2' <<<"$answer"
+check "and answer to the last ($status)" json '.result.value == 2' <<<"$answer"
 
 : >"$tmp/answers"
 begin "$snap"

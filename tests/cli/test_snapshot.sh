@@ -35,7 +35,7 @@ for kind in amd64 i686-identity; do
     check "$kind: a repeat that fails is the last" [ "$status" = 122 ]
     case_is "$kind: inspect looks into the file" 0 "snapshot of an $kind guest, generation 1" "$VMM" inspect --verify "$snap"
     run "$VMM" inspect --json "$snap"
-    check "$kind: as JSON too" jq -e '.generation == 1 and (.sections | length) > 4' "$tmp/out"
+    check "$kind: as JSON too" json '.generation == 1 and (.sections | length) > 4' "$tmp/out"
     check "$kind: no path of this host is in the file" sh -c "! grep -aq '$SAMPLES\|$tmp' '$snap'"
     run "$VMM" snapshot -o "$tmp/bad.snap" --call give_up "$guest"
     check "$kind: a guest that aborts is not saved" [ "$status" = 134 -a ! -e "$tmp/bad.snap" ]

@@ -354,7 +354,7 @@ int bare_run(struct bare *b, uint64_t limit_ns, struct outcome *out, struct err 
     out->ran_ns += host_monotonic() - start;
     result = ending_flush(&r.runner, b->env.console, b->env.stop, result, out, e);
     if (out->exits_n != before)
-        exit_describe(&r.last, out->addr_digits, out->last_exit, sizeof(out->last_exit));
+        out->last_exit = r.last;
     report_holes(b, out);
     return result;
 }

@@ -47,7 +47,7 @@ static void explain_emulation(const struct runner *r, bool software_kvm, struct 
 
 int ending_faulted(const struct runner *r, const struct exit *x, struct outcome *o, struct err *e)
 {
-    char what[sizeof(o->last_exit)];
+    char what[EXIT_TEXT_MAX];
 
     o->reason = REASON_FAULTED;
     if (ending_take_registers(r, o, e) != 0)

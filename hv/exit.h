@@ -58,6 +58,7 @@ enum action exit_judge(const struct exit *x, bool irqchip);
  * Describe the exit in a few words for a person, "out port 103, 1 byte, value
  * 0x41", into text[len] (always terminated). `digits` is the width of an address.
  */
+#define EXIT_TEXT_MAX 160
 void exit_describe(const struct exit *x, unsigned digits, char *text, size_t len);
 
 #endif

@@ -97,6 +97,8 @@ int machine_set_slot(struct machine *m, uint32_t slot, struct gpa at, uint64_t l
  */
 int machine_set_sregs(struct machine *m, const struct cpu_sregs *s, struct err *e);
 int machine_put_sregs(struct machine *m, const struct cpu_sregs *s, struct err *e);
+bool machine_defers_sregs(
+    const struct machine *m); /* whether machine_put_sregs leaves them to the next run */
 int machine_apply_sregs(struct machine *m, const struct cpu_sregs *s, struct err *e);
 int machine_get_sregs(struct machine *m, struct cpu_sregs *s, struct err *e);
 int machine_set_regs(struct machine *m, const struct cpu_regs *r, struct err *e);

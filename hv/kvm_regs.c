@@ -100,9 +100,14 @@ int machine_apply_sregs(struct machine *m, const struct cpu_sregs *s, struct err
     return -1;
 }
 
+bool machine_defers_sregs(const struct machine *m)
+{
+    return (m->sync & KVM_SYNC_X86_SREGS) != 0;
+}
+
 int machine_put_sregs(struct machine *m, const struct cpu_sregs *s, struct err *e)
 {
-    if ((m->sync & KVM_SYNC_X86_SREGS) == 0)
+    if (!machine_defers_sregs(m))
         return machine_apply_sregs(m, s, e);
     write_sregs(m, s);
     m->run->kvm_dirty_regs |= KVM_SYNC_X86_SREGS;

@@ -96,16 +96,25 @@ static void add_abort(const struct outcome *o, struct text *out)
     text_add(out, "\n");
 }
 
+static const char *last_exit(const struct outcome *o, char text[EXIT_TEXT_MAX])
+{
+    if (o->exits_n == 0)
+        return "none";
+    exit_describe(&o->last_exit, o->addr_digits, text, EXIT_TEXT_MAX);
+    return text;
+}
+
 static void add_failure(const struct outcome *o, struct text *out)
 {
+    char text[EXIT_TEXT_MAX];
+
     report_error(&o->why, out);
     if (o->registers == REGISTERS_SHOWN)
         add_registers(o, out);
     else if (o->registers == REGISTERS_RESET_BY_KVM)
         text_add(out, "  registers: lost, KVM reset them at the shutdown\n");
     if (o->registers != REGISTERS_NONE)
-        text_add(out, "  last exit: %s (%" PRIu64 " in all)\n",
-                 o->last_exit[0] != '\0' ? o->last_exit : "none", o->exits_n);
+        text_add(out, "  last exit: %s (%" PRIu64 " in all)\n", last_exit(o, text), o->exits_n);
 }
 
 static bool ended_well(const struct outcome *o)
@@ -179,6 +188,7 @@ void report_json(const struct outcome *o, const struct text *calls, struct text 
         [REASON_EXPECTED] = "expected", [REASON_UNEXPECTED] = "unexpected",
     };
     bool has_error = !ended_well(o) && o->reason != REASON_ABORTED;
+    char text[EXIT_TEXT_MAX];
 
     text_add(out, "{\"version\":%d,\"status\":%d", REPORT_VERSION, (int)o->status);
     add_member(out, "reason", reasons[o->reason]);
@@ -211,8 +221,8 @@ void report_json(const struct outcome *o, const struct text *calls, struct text 
     } else if (o->registers == REGISTERS_RESET_BY_KVM) {
         text_add(out, ",\"registers\":null");
     }
-    if (o->last_exit[0] != '\0')
-        add_member(out, "last_exit", o->last_exit);
+    if (o->exits_n != 0)
+        add_member(out, "last_exit", last_exit(o, text));
     if (o->no_core.text[0] != '\0')
         add_member(out, "no_core", o->no_core.text);
     if (calls->len != 0)

@@ -11,6 +11,7 @@
 
 #include "boot/cpu.h"
 #include "hv/abort.h"
+#include "hv/exit.h"
 #include "hv/text.h"
 #include "mem/error.h"
 #include "mem/message.h"
@@ -53,7 +54,7 @@ struct outcome {
     enum registers registers;
     struct cpu_regs regs;
     struct cpu_sregs sregs;
-    char last_exit[160]; /* "" before the first */
+    struct exit last_exit; /* if exits_n is not 0 */
     uint64_t exits_n;
     uint64_t ran_ns;                            /* wall time inside the run loop */
     unsigned addr_digits;                       /* of a guest address */

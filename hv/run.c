@@ -181,7 +181,7 @@ int run_until_halt(const struct run_env *env, struct outcome *out, struct err *e
     out->ran_ns += host_monotonic() - start;
     result = ending_flush(&r.runner, env->console, env->stop, result, out, e);
     if (out->exits_n != before)
-        exit_describe(&r.last, out->addr_digits, out->last_exit, sizeof(out->last_exit));
+        out->last_exit = r.last;
     if (result != 0 || out->reason != REASON_ENDED)
         env->vm->ready = false;
     return result;

@@ -15,6 +15,7 @@
 #include "mem/num.h"
 
 #define MSR_TSC          0x10u
+#define MSR_EFER         0xc0000080u
 #define FAR_TSC          ((uint64_t)1 << 48)
 #define TSS_BUSY         2u     /* of a type, SDM 3A, "TSS Descriptor" */
 #define RECORD_LEN       8      /* of a record's head */
@@ -142,7 +143,19 @@ static void fix_task_register(struct cpu_segment *tr)
         tr->type &= (uint8_t)~TSS_BUSY;
 }
 
-int state_flush(struct machine *m, const struct snapshot *s, struct err *e)
+/*
+ * KVM drops translations when CR3 or EFER changes, and after a restore both
+ * usually have the values they had before. So one of them passes through
+ * another: CR3 by a call of its own; or EFER with the MSRs, which are set
+ * anyway, if KVM_RUN takes the right one from the run page after that. Also
+ * for guests that start with paging off: they may have had it on meanwhile.
+ */
+static bool drops_by_efer(const struct machine *m, const struct state_baseline *b)
+{
+    return b->drops == DROP_BY_EFER && !b->untried && machine_defers_sregs(m);
+}
+
+static int pass_through_cr3(struct machine *m, const struct snapshot *s, struct err *e)
 {
     struct cpu_sregs other = s->sregs;
 
@@ -155,10 +168,12 @@ static int restore_sregs(struct machine *m, const struct snapshot *s, const stru
                          struct err *e)
 {
     struct cpu_sregs wanted = s->sregs;
-    int result = b != NULL && s->bare != NULL ? state_flush(m, s, e) : 0;
+    int result = 0;
 
     if (saved_machine(s) != NULL)
         fix_task_register(&wanted.tr);
+    if (b != NULL && b->drops != DROP_NOT && !drops_by_efer(m, b))
+        result = pass_through_cr3(m, s, e);
     if (result == 0)
         result = (b != NULL && !b->untried ? machine_put_sregs : machine_set_sregs)(m, &wanted, e);
     return result == 0 ? 0 : blame(s->from_file, e);
@@ -233,7 +248,7 @@ static int restore_msrs(struct machine *m, const struct snapshot *s, const struc
                         struct err *e)
 {
     const struct cpu_msr *msrs = b != NULL ? b->msrs : s->msrs;
-    unsigned n = b != NULL ? b->msrs_n : s->msrs_n;
+    unsigned n = b != NULL ? b->msrs_n + drops_by_efer(m, b) : s->msrs_n;
 
     if (n != 0 && machine_set_msrs(m, msrs, n, e) != 0)
         return blame(s->from_file, e);
@@ -254,6 +269,12 @@ static bool is_filtered(const struct machine *m, const struct guest_kind *kind)
     return kind->filter_msrs || m->hidden_apic;
 }
 
+/* Behind the others, not counted. */
+static void add_efer(struct state_baseline *b, const struct snapshot *s)
+{
+    b->msrs[b->msrs_n] = (struct cpu_msr){.index = MSR_EFER, .value = s->sregs.efer ^ EFER_NXE};
+}
+
 int state_fit_baseline(struct state_baseline *b, struct machine *m, const struct snapshot *s, bool irqchip,
                        struct err *e)
 {
@@ -268,8 +289,10 @@ int state_fit_baseline(struct state_baseline *b, struct machine *m, const struct
         if (!is_one_of(s->msrs, s->msrs_n, b->msrs[i].index))
             msrs[n++] = b->msrs[i];
     free(b->msrs);
+    assert(n < b->msrs_n + SNAPSHOT_MSRS_MAX);
     b->msrs = msrs;
     b->msrs_n = n;
+    add_efer(b, s);
     for (i = 0; kvm_parts[i].name != NULL; i++) {
         if (!(kvm_parts[i].id == KVM_PART_RUN && !apic) &&
             !(kvm_parts[i].id == KVM_PART_XCR0 && !machine_takes_xsave(m)))
@@ -289,6 +312,16 @@ void state_refit_baseline(struct state_baseline *b, const struct snapshot *old, 
     /* They come first, see above. */
     if (s->msrs_n != 0)
         memcpy(b->msrs, s->msrs, s->msrs_n * sizeof(*b->msrs));
+    add_efer(b, s);
+}
+
+void state_choose_drop(struct state_baseline *b, struct machine *m)
+{
+    static const struct cpu_msr efer[] = {{.index = MSR_EFER, .value = EFER_NXE}, {.index = MSR_EFER}};
+    struct err refused;
+
+    /* Refused where the CPU has no NX, or it was turned off. */
+    b->drops = machine_set_msrs(m, efer, 2, &refused) == 0 ? DROP_BY_EFER : DROP_BY_CR3;
 }
 
 /* --- general registers: a bare kernel's -------------------------------------------------------------- */

@@ -17,11 +17,15 @@
 
 #define STATE_PARTS_MAX 12
 
+/* How KVM is made to drop translations when a guest is restored. NOT: whoever restores it renews the slots. */
+enum state_drop { DROP_BY_CR3, DROP_BY_EFER, DROP_NOT };
+
 /* What a machine's state was before its guest ran: what a restore resets to. */
 struct state_baseline {
     uint8_t *parts[STATE_PARTS_MAX]; /* by number in kvm_parts; NULL where the machine has no such part */
     struct cpu_msr *msrs;
     unsigned msrs_n;
+    enum state_drop drops;
     bool untried; /* system registers of the snapshot, but for CR3, are such as KVM has not taken here yet */
 };
 
@@ -42,6 +46,9 @@ void state_free_baseline(struct state_baseline *b);
  */
 int state_fit_baseline(struct state_baseline *b, struct machine *m, const struct snapshot *s, bool irqchip,
                        struct err *e);
+
+/* Find out, before the first run, how translations can be dropped: `drops`. */
+void state_choose_drop(struct state_baseline *b, struct machine *m);
 
 /*
  * Make it what a guest of `s` is reset to, instead of one of `old`, whose MSRs
@@ -64,17 +71,10 @@ int state_capture(struct machine *m, const struct state_baseline *b, struct snap
 int state_check(const struct bare_machine *m, struct err *e);
 
 /*
- * Have KVM drop translations: it does when CR3 changes, and after a restore it
- * usually has the value it had before. So it passes through another one here;
- * state_restore afterwards gives it the right one. Also for guests that start
- * with paging off: they may have had it on meanwhile.
- */
-int state_flush(struct machine *m, const struct snapshot *s, struct err *e);
-
-/*
  * Put the machine into the state of `s`: captured parts as they were, all
- * others as in `b` (state_fit_baseline), or, with b NULL, left alone because
- * they have not changed since the machine was made. STATUS_IMAGE when KVM refuses values that came from a file.
+ * others as in `b` (state_fit_baseline), and translations dropped; or, with b
+ * NULL, left alone because they have not changed since the machine was made.
+ * STATUS_IMAGE when KVM refuses values that came from a file.
  */
 int state_restore(struct machine *m, const struct snapshot *s, const struct state_baseline *b, struct err *e);
 

@@ -266,6 +266,10 @@ int vm_open(struct vm *out, int kvm_fd, const struct snapshot *snap, const struc
         result = -1;
     if (result != 0)
         vm_close(vm);
+    else if (vm->shadows)
+        vm->baseline.drops = DROP_NOT;
+    else if (vm->warm)
+        state_choose_drop(&vm->baseline, &vm->machine);
     /* Once: from then on no machine has one. */
     return result == MACHINE_SHOWS_APIC ? vm_open(out, kvm_fd, snap, opt, e) : result;
 }
@@ -412,14 +416,14 @@ static int remap_scratch(struct vm *vm, struct err *e)
     return slots_map(&vm->slots, at, vm->scratch.len, vm->scratch.base, false, e);
 }
 
-/* Learn what was written, and drop translations, before `next` is restored. */
-static int end_run(struct vm *vm, const struct snapshot *next, struct err *e)
+/* Learn what was written, before a snapshot is restored. */
+static int end_run(struct vm *vm, struct err *e)
 {
     if (!vm->ran)
         return 0;
     if (machine_finish(&vm->machine, e) != 0 || (vm->filled && track_look(&vm->track, e) != 0))
         return -1;
-    return vm->shadows ? remap_scratch(vm, e) : state_flush(&vm->machine, next, e);
+    return vm->shadows ? remap_scratch(vm, e) : 0;
 }
 
 /* All of it, of a guest whose last run has ended. */
@@ -442,7 +446,7 @@ int vm_restore(struct vm *vm, struct err *e)
 {
     assert(vm->warm || !vm->ran);
     vm->usable = vm->ready = false;
-    return end_run(vm, vm->snap, e) != 0 ? -1 : put_state(vm, e);
+    return end_run(vm, e) != 0 ? -1 : put_state(vm, e);
 }
 
 /* --- another snapshot -------------------------------------------------------------------------------- */
@@ -501,7 +505,7 @@ int vm_switch(struct vm *vm, const struct snapshot *snap, struct err *e)
     if (!has_same_shape(vm, snap))
         return VM_OTHER_SHAPE;
     vm->usable = vm->ready = false;
-    if (end_run(vm, snap, e) == 0 && take_over(vm, snap, e) == 0 && put_state(vm, e) == 0)
+    if (end_run(vm, e) == 0 && take_over(vm, snap, e) == 0 && put_state(vm, e) == 0)
         return 0;
     vm_close(vm);
     return -1;

@@ -55,6 +55,8 @@ static struct {
     bool foreign_there; /* at foreign_at, ours or KVM's own */
     bool odd;           /* a slot was deleted that is not there, or there are too many */
     int vm_fd;          /* of the machine made last */
+    unsigned
+        drops_n; /* calls that made KVM drop translations: paging changed by KVM_SET_SREGS, a slot went */
 } seam;
 
 static uint8_t seam_foreign_page[4096] __attribute__((aligned(4096)));
@@ -99,6 +101,7 @@ static inline void seam_note_slot(int vm_fd, const struct kvm_userspace_memory_r
         if (seam.slots[i].vm_fd == vm_fd && seam.slots[i].slot == r->slot)
             break;
     if (r->memory_size == 0) {
+        seam.drops_n++;
         if (i == seam.slots_n) {
             seam.odd = true;
             return;
@@ -119,6 +122,15 @@ static inline void seam_note_slot(int vm_fd, const struct kvm_userspace_memory_r
         .host = r->userspace_addr,
         .readonly = (r->flags & KVM_MEM_READONLY) != 0,
     };
+}
+
+/* Whether KVM takes these for a change of how the guest's addresses are translated. */
+static inline bool seam_paging_differs(int vcpu_fd, const struct kvm_sregs *to)
+{
+    struct kvm_sregs now;
+
+    return __real_ioctl(vcpu_fd, KVM_GET_SREGS, &now) == 0 &&
+           (now.cr0 != to->cr0 || now.cr3 != to->cr3 || now.cr4 != to->cr4 || now.efer != to->efer);
 }
 
 /* musl's second parameter is an int, glibc's an unsigned long: only 32 bits of it count. */
@@ -147,6 +159,7 @@ int __wrap_ioctl(int fd, int request, ...)
     /* KVM makes its own page with the vCPU; where it does, ours has to make room for it. */
     if (req == KVM_CREATE_VCPU && seam.foreign_at != 0)
         seam_set_foreign(fd, seam.foreign_at, false);
+    seam.drops_n += req == (uint32_t)KVM_SET_SREGS && seam_paging_differs(fd, arg);
     result = __real_ioctl(fd, req, arg);
     if (result == 0 && req == KVM_RUN && ++seam.runs_n == seam.signal_at)
         raise(SIGUSR1);

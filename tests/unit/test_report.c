@@ -46,7 +46,7 @@ static struct outcome faulted(unsigned digits)
         .status = STATUS_FAULTED,
         .kind = digits == 16 ? "amd64" : "i686",
         .registers = REGISTERS_SHOWN,
-        .last_exit = "triple fault",
+        .last_exit = {.kind = EXIT_SHUTDOWN},
         .exits_n = 12,
         .ran_ns = 3456789,
         .addr_digits = digits,
@@ -86,7 +86,7 @@ static void test_ended(void)
                         .kind = "i686",
                         .exits_n = 7,
                         .ran_ns = 1999,
-                        .last_exit = "out port 0x6c (108)",
+                        .last_exit = {.kind = EXIT_OUT, .port = 0x6c, .width = 4, .value = 3, .count = 1},
                         .addr_digits = 8};
     const char *j;
 
@@ -97,7 +97,7 @@ static void test_ended(void)
     CHECK_STR(json_member(j, "status"), "0");
     CHECK_STR(json_member(j, "reason"), "\"ended\"");
     CHECK_STR(json_member(j, "kind"), "\"i686\"");
-    CHECK_STR(json_member(j, "last_exit"), "\"out port 0x6c (108)\"");
+    CHECK_STR(json_member(j, "last_exit"), "\"out port 0x6c (108), 4 bytes, value 0x3\"");
     CHECK_STR(json_member(j, "exits"), "7");
     CHECK_STR(json_member(j, "ran_us"), "1");
     CHECK_STR(json_member(j, "message"), "");
@@ -107,7 +107,7 @@ static void test_ended(void)
 
     tap_case("kind and last exit are left out while there are none");
     o.kind = NULL;
-    o.last_exit[0] = '\0';
+    o.exits_n = 0;
     j = json_of(&o);
     CHECK_STR(json_member(j, "kind"), "");
     CHECK_STR(json_member(j, "last_exit"), "");
@@ -211,8 +211,8 @@ static void test_registers(void)
     CHECK_STR(json_member(json_of(&o), "registers"), "null");
 
     tap_case("without a last exit there is none");
-    o.last_exit[0] = '\0';
-    CHECK_HAS(text_of(&o), "  last exit: none (12 in all)\n");
+    o.exits_n = 0;
+    CHECK_HAS(text_of(&o), "  last exit: none (0 in all)\n");
 
     tap_case("without registers neither they nor the last exit are on stderr");
     o.registers = REGISTERS_NONE;

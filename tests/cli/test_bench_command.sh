@@ -26,6 +26,8 @@ if [ -r /dev/kvm ] && [ -w /dev/kvm ]; then
     wait $!
     check "signals between its runs of the guest change nothing" [ "$?:$(wc -l <"$tmp/out")" = 0:6 ]
     trap - ALRM
+    run strace -qq -o "$tmp/trace" -e trace=close "$VMM" bench
+    check "it closes no descriptor that is not its own" [ "$status:$(grep -cE '^close\([0-2]\)' "$tmp/trace")" = 0:0 ]
     run timeout --preserve-status -s INT 0.5 "$VMM" bench
     check "SIGINT ends it with 130 and no table" [ "$status:$out" = 130: ]
 else

@@ -233,6 +233,41 @@ static void after_attacks(int kvm_fd, const struct kvm_case *kc)
     free_both();
 }
 
+/* --- what the last one had more of ------------------------------------------------------------------------- */
+
+/* A snapshot places a page behind its tables where the next one has none: it is zero then, used or not. */
+static void placed_before(int kvm_fd, const struct kvm_case *kc)
+{
+    struct err e = {.text = ""};
+    struct snapshot longer;
+    struct calling c;
+    unsigned ran;
+
+    if (!capture_two(kvm_fd, kc, "cow", "fill"))
+        return;
+    look_at_both(kvm_fd, says_all);
+    longer = pair.snap[1];
+    CHECK_EQ(longer.plan.placed_len, 0);
+    if (guest_check(region_map(&longer.placed, PAGE_LEN, &e), &e)) {
+        memset(longer.placed.base, 0x5a, PAGE_LEN);
+        longer.plan.placed_len = PAGE_LEN;
+        longer.plan.free_off += PAGE_LEN;
+        for (ran = 0; ran < 3 && tap_ok && open_pool(&c, kvm_fd, &longer); ran++) {
+            if (ran != 0)
+                captured_restore(&c);
+            if (ran == 2)
+                captured_says(&c, says_all, pair.said[1]);
+            if (tap_ok && switch_to(&c, &pair.snap[0]))
+                is_as_new(&c, 0);
+            if (!tap_ok)
+                printf("# ran %u\n", ran);
+            calling_close(&c);
+        }
+        region_unmap(&longer.placed);
+    }
+    free_both();
+}
+
 /* --- other shapes ------------------------------------------------------------------------------------------- */
 
 static void takes_not(struct calling *c, const char *what, const struct snapshot *other)
@@ -392,6 +427,7 @@ static const struct {
 } tests[] = {
     {"switched back and forth, each is as in a new machine", back_and_forth},
     {"so it is after attacks", after_attacks},
+    {"what the last one had more of is gone", placed_before},
     {"other shapes are not taken", other_shapes},
 };
 

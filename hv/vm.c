@@ -304,9 +304,24 @@ uint8_t *vm_scratch_rw(struct vm *vm, uint64_t off, uint64_t len)
     return gmem_span_rw(vm->mem, layout_gpa(&vm->snap->plan, AREA_SCRATCH, off), len);
 }
 
-static void put_word(struct vm *vm, uint64_t distance, uint64_t value)
+/* The page at `distance` from the top of scratch, for writing. */
+static uint8_t *top_page(struct vm *vm, uint64_t distance)
 {
-    store_le64(vm_scratch_rw(vm, layout_top_off(&vm->snap->plan, distance), 8), value);
+    return vm_scratch_rw(vm, layout_top_off(&vm->snap->plan, distance), PAGE_LEN);
+}
+
+static void write_words(struct vm *vm, uint32_t random)
+{
+    const struct snapshot *s = vm->snap;
+    const struct layout *l = &s->plan;
+    uint8_t *end = top_page(vm, PAGE_LEN) + PAGE_LEN;
+
+    store_le64(end - SCRATCH_SIZE_WORD, l->sizes.scratch_len);
+    store_le64(end - SCRATCH_ALLOCATOR_WORD, layout_gpa(l, AREA_SCRATCH, l->free_off).v);
+    store_le64(end - SCRATCH_PT_BASE_WORD, is_paged(vm) ? layout_gpa(l, AREA_SCRATCH, l->pt_off).v : 0);
+    store_le64(end - SCRATCH_GENERATION_WORD, s->generation);
+    /* A first start has no earlier life whose random state it could share, so it gets no request to reseed. */
+    store_le64(end - SCRATCH_RNG_WORD, s->generation == 0 ? 0 : RNG_REQUEST | random);
 }
 
 /* The guest's list of roots, in its order, where they are now. */
@@ -325,7 +340,7 @@ static void write_roots(const struct snapshot *s, uint8_t *page)
 
 static void write_host_page(struct vm *vm, const uint8_t *random)
 {
-    uint8_t *page = vm_scratch_rw(vm, layout_top_off(&vm->snap->plan, SCRATCH_HOST_PAGE), PAGE_LEN);
+    uint8_t *page = top_page(vm, SCRATCH_HOST_PAGE);
 
     store_le64(page + HOST_PAGE_MAGIC, HOST_PAGE_MAGIC_VALUE);
     store_le64(page + HOST_PAGE_WALL_CLOCK, host_wall_clock());
@@ -393,13 +408,7 @@ static int restore_memory(struct vm *vm, struct err *e)
         return -1;
     store_le64(vm_scratch_rw(vm, 0, 8), IO_STACK_EMPTY);
     store_le64(vm_scratch_rw(vm, l->output_off, 8), IO_STACK_EMPTY);
-    put_word(vm, SCRATCH_SIZE_WORD, l->sizes.scratch_len);
-    put_word(vm, SCRATCH_ALLOCATOR_WORD, layout_gpa(l, AREA_SCRATCH, l->free_off).v);
-    put_word(vm, SCRATCH_PT_BASE_WORD, is_paged(vm) ? layout_gpa(l, AREA_SCRATCH, l->pt_off).v : 0);
-    put_word(vm, SCRATCH_GENERATION_WORD, s->generation);
-    /* A first start has no earlier life whose random state it could share, so it gets no request to reseed. */
-    put_word(vm, SCRATCH_RNG_WORD,
-             s->generation == 0 ? 0 : RNG_REQUEST | load_le32(random + HOST_PAGE_RANDOM_LEN));
+    write_words(vm, load_le32(random + HOST_PAGE_RANDOM_LEN));
     write_host_page(vm, random);
     return 0;
 }

@@ -13,6 +13,7 @@
 
 #include "hv/slots.h"
 #include "mem/error.h"
+#include "mem/region.h"
 #include "mem/touched.h"
 
 #define TRACK_AREAS_MAX 3

@@ -1,28 +1,32 @@
 /* A bitmap and a list. See touched.h. */
 #include "mem/touched.h"
 
+#include <stdlib.h>
+
 #include "mem/assert.h"
 #include "mem/num.h"
 
 int touched_open(struct touched *t, uint64_t len, struct err *e)
 {
-    uint64_t pages_n = len / PAGE_LEN, words_n = pages_n / 64 + 1;
-    struct region store;
+    uint64_t pages_n = len / PAGE_LEN;
+    struct touched n = {.pages_n = pages_n};
 
     assert(len != 0 && num_is_page_aligned(len) && pages_n <= UINT32_MAX);
-    /* Lazily backed: the list costs what it holds. */
-    if (region_map(&store, (words_n * 8 + pages_n * 4 + PAGE_MASK) & ~(uint64_t)PAGE_MASK, e) != 0)
-        return -1;
-    *t = (struct touched){.store = store,
-                          .bits = (uint64_t *)(void *)store.base,
-                          .list = (uint32_t *)(void *)(store.base + words_n * 8),
-                          .pages_n = pages_n};
-    return 0;
+    /* The list is not cleared: a long one costs what it holds, and short ones share a page. */
+    n.bits = calloc(pages_n / 64 + 1, sizeof(*n.bits));
+    n.list = malloc(pages_n * sizeof(*n.list));
+    if (n.bits != NULL && n.list != NULL) {
+        *t = n;
+        return 0;
+    }
+    touched_close(&n);
+    return err_memory(e, "written pages");
 }
 
 void touched_close(struct touched *t)
 {
-    region_unmap(&t->store);
+    free(t->bits);
+    free(t->list);
     *t = (struct touched){.n = 0};
 }
 

@@ -10,12 +10,10 @@
 #include <stdint.h>
 
 #include "mem/error.h"
-#include "mem/region.h"
 
 struct touched {
-    struct region store; /* of the two below */
-    uint64_t *bits;      /* a bit for each page: it is in the list */
-    uint32_t *list;      /* page numbers */
+    uint64_t *bits; /* a bit for each page: it is in the list */
+    uint32_t *list; /* page numbers */
     uint32_t n;
     uint64_t pages_n;
 };

@@ -4,6 +4,7 @@
  */
 #include "mem/touched.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "mem/gmem.h"
@@ -64,7 +65,7 @@ static void test_ranges(void)
     memset(wanted, 1, sizeof(wanted));
     is_exactly(&t, wanted);
     touched_close(&t);
-    CHECK(t.store.base == NULL);
+    CHECK(t.bits == NULL && t.list == NULL);
     touched_close(&t);
 }
 
@@ -125,8 +126,34 @@ static void test_view(void)
     touched_close(&t);
 }
 
+/* What the heap gave out before, as to a machine that is gone, is no mark. */
+static void test_used_memory(void)
+{
+    uint8_t wanted[PAGES_N] = {0};
+    volatile uint8_t *before =
+        (volatile uint8_t *)malloc(PAGES_N / 64 * 8 + 8); /* as many as the bits take */
+    unsigned i;
+    struct touched t;
+    struct err e;
+
+    tap_case("nothing is touched at first, whatever was in its memory before");
+    if (!CHECK(before != NULL))
+        return;
+    for (i = 0; i < PAGES_N / 64 * 8 + 8; i++)
+        before[i] = 0xff;
+    free((void *)before);
+    if (!CHECK(touched_open(&t, PAGES_N * PAGE_LEN, &e) == 0))
+        return;
+    is_exactly(&t, wanted);
+    touched_add(&t, PAGE_LEN, 1);
+    wanted[1] = 1;
+    is_exactly(&t, wanted);
+    touched_close(&t);
+}
+
 int main(void)
 {
+    test_used_memory();
     test_ranges();
     test_clear();
     test_view();

@@ -28,7 +28,7 @@ static uint8_t *output_stack(struct vm *vm)
 uint8_t *serve_buffer(struct vm *vm, uint64_t *cap)
 {
     *cap = vm->snap->plan.sizes.input_len;
-    return vm->messages.base + vm->snap->plan.sizes.output_len;
+    return vm->messages.base + ((vm->message_len + 7) & ~(uint64_t)7);
 }
 
 void serve_reset_stacks(struct vm *vm)
@@ -60,8 +60,10 @@ static enum served copy_top(struct vm *vm, struct iostack_top *top, struct err *
     uint64_t size = vm->snap->plan.sizes.output_len;
     enum iostack_status st = iostack_peek(output_stack(vm), size, vm->messages.base, size, top);
 
-    if (st == IOSTACK_OK)
+    if (st == IOSTACK_OK) {
+        vm->message_len = top->len;
         return SERVED_ON;
+    }
     err_set(e, STATUS_FAULTED, "guest: broken protocol: output stack: %s", iostack_status_name(st));
     return SERVED_BROKEN;
 }

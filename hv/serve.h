@@ -40,7 +40,7 @@ enum served serve_result(struct vm *vm, struct msg_result *out, struct err *e);
  */
 enum served serve_push(struct vm *vm, const uint8_t *message, uint64_t len, bool *fits, struct err *e);
 
-/* Where to encode a message for serve_push: `cap` bytes. */
+/* Where to encode a message for serve_push: `cap` bytes behind the message that was read last. */
 uint8_t *serve_buffer(struct vm *vm, uint64_t *cap);
 
 /* Both stacks empty, as after a call whatever came of it. */

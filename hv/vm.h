@@ -53,7 +53,8 @@ struct vm {
     /* What init left, for calls. */
     bool ready; /* init has ended, and nothing has gone wrong since: the guest takes calls */
     uint64_t dispatch, call_sp;
-    struct region messages; /* private copies of messages: output_len to read, then input_len to write */
+    struct region messages; /* private copies of messages: the one read last, and behind it one to write */
+    uint64_t message_len;   /* of the one read last */
 };
 
 /* What vm_close does nothing to. */

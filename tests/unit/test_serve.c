@@ -452,14 +452,29 @@ static void test_logs(void)
 
 static void test_push(void)
 {
+    static const uint8_t texts[OUT_LEN] = "not overwritten";
+    static const uint32_t texts_len[] = {0, 1, 15, 1000, OUT_LEN - 128};
     uint8_t m[64] = {60};
     bool fits = false;
     uint64_t cap;
     uint8_t *buffer = serve_buffer(&vm, &cap);
+    unsigned i;
 
-    tap_case("messages are made in a buffer of the input stack's size, apart from those that are read");
+    tap_case("messages are made in a buffer of the input stack's size, behind the one that was read");
     CHECK_EQ(cap, IN_LEN);
-    CHECK(buffer == vm.messages.base + OUT_LEN);
+    for (i = 0; i < sizeof(texts_len) / sizeof(texts_len[0]); i++) {
+        struct msg_result r = {.value = {.type = MSG_BYTES, .data = texts, .len = texts_len[i]}};
+        size_t len = msg_write_result(&r, message, sizeof(message));
+
+        put(message, len, len);
+        if (!CHECK_EQ(serve_result(&vm, &r, &e), SERVED_ON))
+            break;
+        buffer = serve_buffer(&vm, &cap);
+        CHECK(buffer >= r.value.data + r.value.len && buffer < vm.messages.base + len + 8);
+        CHECK(buffer + cap <= vm.messages.base + vm.messages.len);
+        memset(buffer, 0xff, cap);
+        CHECK(memcmp(r.value.data, texts, texts_len[i]) == 0);
+    }
 
     tap_case("a push says whether there was room, and whether the guest has spoilt the stack");
     empty_stacks();
@@ -480,7 +495,6 @@ static void test_push(void)
     tap_case("a reset leaves 8 and zeroes, however the stacks were left");
     {
         static const uint64_t sps[] = {8, 100, IN_LEN, 0, 7, IN_LEN + OUT_LEN, UINT64_MAX};
-        unsigned i;
 
         for (i = 0; i < sizeof(sps) / sizeof(sps[0]); i++) {
             uint64_t used = sps[i] >= 8 && sps[i] <= IN_LEN ? sps[i] : IN_LEN, at;

@@ -131,7 +131,8 @@ static int give_all_features(struct machine *m, int kvm_fd, const struct machine
     unsigned i, j;
     int result;
 
-    cpuid = calloc(1, sizeof(*cpuid) + CPUID_ENTRIES * sizeof(cpuid->entries[0]));
+    /* Not cleared: of its pages KVM fills one. */
+    cpuid = malloc(sizeof(*cpuid) + CPUID_ENTRIES * sizeof(cpuid->entries[0]));
     if (cpuid == NULL)
         return err_memory(e, "CPUID table");
     cpuid->nent = CPUID_ENTRIES;

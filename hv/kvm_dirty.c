@@ -18,10 +18,12 @@
  * KVM_DIRTY_RING_MAX_ENTRIES). One emulated string instruction, amid which it
  * does not stop, may write 1,024 times.
  */
-#define ENTRIES_KEPT  576u
-#define ENTRIES_BURST 1024u
-#define ENTRIES_MIN   4096u
-#define ENTRIES_MAX   65536u
+#define ENTRIES_KEPT    576u
+#define ENTRIES_BURST   1024u
+#define ENTRIES_MIN     4096u
+#define ENTRIES_MAX     65536u
+
+#define ENTRIES_OF_PAGE ((uint32_t)(PAGE_LEN / sizeof(struct kvm_dirty_gfn)))
 
 static bool enable(const struct machine *m, uint32_t cap, uint64_t arg)
 {
@@ -108,15 +110,23 @@ int dirty_protect_ring(struct machine *m, struct err *e)
     return KVM_CALL(m->vm_fd, KVM_RESET_DIRTY_RINGS, NULL, e) < 0 ? -1 : 0;
 }
 
+/* Whether there are more than `n` entries that were not given back: they come one after the other. */
+static bool has_more_than(const struct dirty *d, uint32_t n)
+{
+    return (d->ring[(d->next - d->taken + n) & (d->entries_n - 1)].flags & KVM_DIRTY_GFN_F_DIRTY) != 0;
+}
+
 int dirty_relieve(struct machine *m, struct err *e)
 {
     const struct dirty *d = &m->dirty;
     bool full = m->run->exit_reason == KVM_EXIT_DIRTY_RING_FULL;
 
-    /* What KVM emulates it may put there many times over, more than it keeps room for: see that there is some. */
+    /*
+     * What KVM emulates it may put there many times over, more than it keeps room for: see that there is some.
+     * Of the ring's pages most guests need the first one only.
+     */
     if (d->ring == NULL ||
-        (!full && (d->ring[(d->next - d->taken + d->entries_n / 2) & (d->entries_n - 1)].flags &
-                   KVM_DIRTY_GFN_F_DIRTY) == 0))
+        (!full && !(has_more_than(d, ENTRIES_OF_PAGE - 1) && has_more_than(d, d->entries_n / 2))))
         return 0;
     return dirty_protect_ring(m, e) != 0 ? -1 : full;
 }

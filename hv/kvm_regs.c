@@ -189,7 +189,7 @@ bool machine_takes_xsave(struct machine *m)
 int machine_reset_fpu(struct machine *m, struct err *e)
 {
     /* The XSAVE area, SDM 1, "XSAVE-Managed State": FCW at 0, MXCSR at 24, XSTATE_BV at 512. */
-    static struct kvm_xsave x;
+    static _Alignas(128) struct kvm_xsave x;
     uint8_t *area = (uint8_t *)x.region;
 
     store_le16(area, 0x37f);

@@ -43,7 +43,7 @@ static int outlive(void *arg)
 
 pid_t teardown_leave(const struct machine *m)
 {
-    static uint8_t stack[STACK_LEN] __attribute__((aligned(16)));
+    static _Alignas(64) uint8_t stack[STACK_LEN];
     static struct heir heir;
 
     heir = (struct heir){.keep_fd = m->vcpu_fd, .parent = getpid()};

@@ -39,7 +39,7 @@ static int run_probe(const struct snapshot *snap, int kvm_fd, struct stop *stop,
     console_init(&console, STDOUT_FILENO, stop);
     if (vm_open(&vm, kvm_fd, snap, &vo, e) != 0)
         return -1;
-    outcome = run_outcome(&vm);
+    run_outcome(&vm, &outcome);
     if (vm_restore(&vm, e) == 0 && run_init(&env, &outcome, e) == 0) {
         if (outcome.reason == REASON_ENDED)
             result = 0;

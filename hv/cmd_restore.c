@@ -56,7 +56,7 @@ static void run_copies(const struct options *o, const struct snapshot *snap, str
     bool open = false;
 
     while ((!open || stop_why(&s.stop) == STOP_NONE) && copies_next(c)) {
-        struct outcome out = {.status = STATUS_OK};
+        struct outcome out;
         struct err e;
         int result;
 

@@ -133,10 +133,11 @@ static int start_guest(struct server *v, int i, struct outcome *out, struct err 
 static int call(struct server *v, int i, struct err *e)
 {
     struct session *s = &v->session;
-    struct outcome out = run_outcome(&s->vm);
     struct msg_result result;
+    struct outcome out;
     struct err why;
 
+    run_outcome(&s->vm, &out);
     if (v->request.restore || v->spoilt || s->vm.snap != &v->snaps[i]) {
         v->spoilt = true;
         if (start_guest(v, i, &out, e) != 0)

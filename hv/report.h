@@ -47,21 +47,22 @@ struct unknown_access {
 struct outcome {
     enum reason reason;
     enum status status;
-    const char *kind;   /* NULL before it is known */
-    struct err why;     /* text empty when the guest ended by itself */
-    struct err no_core; /* why a core that was asked for is not there; text empty when it is */
-    struct abort_info abort;
+    const char *kind; /* NULL before it is known */
     enum registers registers;
-    struct cpu_regs regs;
-    struct cpu_sregs sregs;
-    struct exit last_exit; /* if exits_n is not 0 */
+    unsigned addr_digits; /* of a guest address */
     uint64_t exits_n;
-    uint64_t ran_ns;                            /* wall time inside the run loop */
-    unsigned addr_digits;                       /* of a guest address */
-    bool bare;                                  /* what follows is there */
-    struct unknown_access unknown[UNKNOWN_MAX]; /* the first ones */
+    uint64_t ran_ns; /* wall time inside the run loop */
+    bool bare;       /* `unknown` is there */
     unsigned unknown_n;
-    uint64_t unknown_all; /* accesses, listed or not */
+    uint64_t unknown_all;  /* accesses, listed or not */
+    struct exit last_exit; /* if exits_n is not 0 */
+    /* What follows takes pages of memory only where a guest did not just end. */
+    struct err why;          /* text empty when the guest ended by itself */
+    struct err no_core;      /* why a core that was asked for is not there; text empty when it is */
+    struct abort_info abort; /* of one that aborted */
+    struct cpu_regs regs;    /* shown */
+    struct cpu_sregs sregs;
+    struct unknown_access unknown[UNKNOWN_MAX]; /* the first ones */
 };
 
 /* An outcome for a guest that never ran because of `why`. */

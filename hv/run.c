@@ -2,6 +2,8 @@
 #include "hv/run.h"
 
 #include <inttypes.h>
+#include <stddef.h>
+#include <string.h>
 
 #include "hv/ending.h"
 #include "hv/expect.h"
@@ -156,13 +158,12 @@ static struct run make_run(const struct run_env *env, struct outcome *out)
     };
 }
 
-struct outcome run_outcome(const struct vm *vm)
+void run_outcome(const struct vm *vm, struct outcome *out)
 {
-    return (struct outcome){
-        .reason = REASON_ENDED,
-        .kind = vm->snap->kind->name,
-        .addr_digits = vm->snap->kind->addr_digits,
-    };
+    memset(out, 0, offsetof(struct outcome, why));
+    out->why.text[0] = out->why.hint[0] = out->no_core.text[0] = '\0';
+    out->kind = vm->snap->kind->name;
+    out->addr_digits = vm->snap->kind->addr_digits;
 }
 
 int run_until_halt(const struct run_env *env, struct outcome *out, struct err *e)

@@ -20,8 +20,8 @@ struct run_env {
     uint64_t limit_ns; /* for init and for each call; 0 = none */
 };
 
-/* An outcome to accumulate runs of this guest in. */
-struct outcome run_outcome(const struct vm *vm);
+/* Make *out one to accumulate runs of this guest in. */
+void run_outcome(const struct vm *vm, struct outcome *out);
 
 /*
  * Run from the registers as they are set until the guest halts or something

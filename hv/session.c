@@ -2,6 +2,7 @@
 #include "hv/session.h"
 
 #include <inttypes.h>
+#include <stddef.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -24,7 +25,11 @@ static int open_vm(struct session *s, const struct snapshot *snap, struct err *e
 int session_open(struct session *s, const struct options *o, const struct snapshot *snap, bool warm,
                  struct err *e)
 {
-    *s = (struct session){.o = o, .host = o->host, .kvm_fd = -1, .warm = warm};
+    memset(s, 0, offsetof(struct session, console));
+    s->o = o;
+    s->host = o->host;
+    s->kvm_fd = -1;
+    s->warm = warm;
     if (counter_check(o, snap->kind, e) != 0 || kvm_open(&s->kvm_fd, e) != 0)
         return -1;
     if (stop_open(&s->stop, e) != 0)
@@ -109,18 +114,15 @@ static int restore(struct session *s, const struct snapshot *snap, struct err *e
 
 int session_switch(struct session *s, const struct snapshot *snap, struct outcome *out, struct err *e)
 {
-    struct outcome o;
-
     expect_reset(&s->expect);
     if (restore(s, snap, e) != 0 || counter_publish(&s->vm, s->o, e) != 0)
         return -1;
-    o = run_outcome(&s->vm);
+    run_outcome(&s->vm, out);
     if (!s->vm.ready) {
-        if (run_init(&s->env, &o, e) != 0)
+        if (run_init(&s->env, out, e) != 0)
             return -1;
-        check_counter(s, &o);
+        check_counter(s, out);
     }
-    *out = o;
     return 0;
 }
 

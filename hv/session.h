@@ -22,7 +22,6 @@
 struct session {
     const struct options *o;
     struct host_functions host;
-    struct console console, log;
     struct expect expect;
     struct service service;
     struct stop stop;
@@ -30,6 +29,7 @@ struct session {
     struct run_env env;
     int kvm_fd;
     bool warm;
+    struct console console, log; /* last: of their buffers, only what is used takes memory */
 };
 
 /*
@@ -45,7 +45,7 @@ void session_leave(struct session *s);
 
 /*
  * Restore the guest and, if it starts from an image, run its init. *out starts
- * anew. 0 when *out tells how it went, -1 when the host failed. A machine that
+ * anew. 0 when *out tells how it went, -1 when the host failed and it tells nothing. A machine that
  * ran and cannot be restored, or that KVM failed to run, is replaced by a new one first.
  */
 int session_start(struct session *s, struct outcome *out, struct err *e);

@@ -77,7 +77,7 @@ static inline int called_start(struct called *c, const struct snapshot *snap, in
 
     if (vm_open(&c->vm, kvm_fd, snap, &vo, e) != 0)
         return -1;
-    c->out = run_outcome(&c->vm);
+    run_outcome(&c->vm, &c->out);
     if (vm_restore(&c->vm, e) != 0 || (!c->vm.ready && run_init(&c->env, &c->out, e) != 0))
         return -1;
     if (!c->vm.ready)

@@ -110,10 +110,10 @@ static inline bool calling_init(struct calling *c)
 
     c->e = (struct err){.text = ""};
     c->env.limit_ns = GUEST_LIMIT_NS;
-    c->out = run_outcome(&c->vm);
+    run_outcome(&c->vm, &c->out);
     result = vm_restore(&c->vm, &c->e);
     if (result == 0) {
-        c->out = run_outcome(&c->vm);
+        run_outcome(&c->vm, &c->out);
         result = run_init(&c->env, &c->out, &c->e);
     }
     c->env.limit_ns = limit;
@@ -152,7 +152,7 @@ static inline enum status calling_call(struct calling *c, const char *name, cons
 
     for (i = 0; i < params_n; i++)
         call.params[i] = params[i];
-    c->out = run_outcome(&c->vm);
+    run_outcome(&c->vm, &c->out);
     c->e = (struct err){.text = ""};
     c->result = (struct msg_result){.is_error = false};
     if (call_guest(&c->env, &call, &c->result, &c->out, &c->e) != 0)

@@ -134,7 +134,7 @@ static inline bool guest_run(struct vm *vm, char *text, size_t text_len, struct 
     text[0] = '\0';
     if (!CHECK(pipe2(fds, O_CLOEXEC) == 0))
         return false;
-    *out = run_outcome(vm);
+    run_outcome(vm, out);
     result = stop_open(&stop, &e);
     if (result == 0) {
         console_init(&console, fds[1], &stop);

@@ -237,7 +237,7 @@ static void ends_by_hlt(int kvm_fd, const struct kvm_case *c)
         if (guest_check(stop_open(&stop, &e), &e)) {
             console_init(&console, -1, &stop);
             for (i = 0; i < 2; i++) {
-                out = run_outcome(&vm);
+                run_outcome(&vm, &out);
                 vm.dispatch = 0x1009; /* behind what prints */
                 if (guest_check(vm_enter_call(&vm, &e), &e) &&
                     guest_check(run_until_halt(&env, &out, &e), &e)) {

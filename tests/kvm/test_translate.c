@@ -119,7 +119,7 @@ static void test_kind(int kvm_fd, const char *kind)
     console_init(&console, 1, &stop);
     if (!guest_check(vm_open(&vm, kvm_fd, &snap, &vo, &e), &e))
         goto out_stop;
-    out = run_outcome(&vm);
+    run_outcome(&vm, &out);
     ran = vm_restore(&vm, &e);
     if (ran != 0 && e.status == STATUS_UNSUPPORTED) {
         tap_name = NULL; /* the case becomes a skip */

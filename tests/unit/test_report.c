@@ -4,6 +4,7 @@
 
 #include <stdlib.h>
 
+#include "hv/run.h"
 #include "tests/plan_check.h"
 #include "tests/tap.h"
 #include "tests/unit/json_valid.h"
@@ -337,8 +338,33 @@ static void test_random(void)
     }
 }
 
+/* Of a guest that ended by itself, behind one that did not. */
+static void test_anew(void)
+{
+    struct snapshot snap = {.kind = guest_kind_at(0)};
+    const struct vm vm = {.snap = &snap};
+    struct outcome o;
+    const char *j;
+
+    tap_case("an outcome that starts anew says nothing of what was in it");
+    memset(&o, 0xff, sizeof(o));
+    run_outcome(&vm, &o);
+    CHECK_STR(text_of(&o), "");
+    text_free(&text);
+    report_unknown(&o, &text);
+    CHECK_EQ(text.len, 0);
+    j = json_of(&o);
+    CHECK_STR(
+        j, "{\"version\":1,\"status\":0,\"reason\":\"ended\",\"kind\":\"amd64\",\"exits\":0,\"ran_us\":0}\n");
+    o.reason = REASON_ERROR;
+    CHECK_STR(text_of(&o), "vmm: \n");
+    CHECK_EQ(o.registers, REGISTERS_NONE);
+    CHECK_EQ(o.addr_digits, 16);
+}
+
 int main(void)
 {
+    test_anew();
     test_ended();
     test_aborted();
     test_registers();

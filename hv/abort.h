@@ -12,9 +12,9 @@
 #include "mem/guest_abi.h"
 
 struct abort_bytes {
-    uint8_t bytes[ABORT_LEN_MAX];
     size_t n;
     bool overflow; /* more than ABORT_LEN_MAX without a terminator */
+    uint8_t bytes[ABORT_LEN_MAX];
 };
 
 struct abort_info {

@@ -83,14 +83,13 @@ static int take_unknown(struct bare_run *r, const struct exit *x, uint64_t at, b
                                      .width = x->width,
                                      .write = write,
                                      .memory = x->kind == EXIT_MMIO_READ || x->kind == EXIT_MMIO_WRITE};
-    struct err why;
     char what[80];
 
     if (!r->b->env.strict_io && !r->b->bus.microvm)
         return 1;
     report_access(&u, what, sizeof(what));
-    err_set(&why, STATUS_FAULTED, "guest: faulted: %s: nothing answers there", what);
-    return ending_broken(&r->runner, &why, r->out, e);
+    err_set(&r->out->why, STATUS_FAULTED, "guest: faulted: %s: nothing answers there", what);
+    return ending_broken(&r->runner, r->out, e);
 }
 
 static int take_event(struct bare_run *r, enum bus_event event)

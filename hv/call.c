@@ -26,19 +26,17 @@ static int push_call(struct vm *vm, const struct msg_call *call, struct err *e)
 }
 
 /* The guest broke the protocol after it had halted. */
-static void end_broken(struct vm *vm, struct outcome *out, const struct err *why)
+static void end_broken(struct vm *vm, struct outcome *out)
 {
     vm->ready = false;
     out->reason = REASON_FAULTED;
-    out->why = *why;
-    out->status = why->status;
+    out->status = out->why.status;
 }
 
 int call_guest(const struct run_env *env, const struct msg_call *call, struct msg_result *result,
                struct outcome *out, struct err *e)
 {
     struct vm *vm = env->vm;
-    struct err why;
     int ran = -1;
 
     assert(vm->ready);
@@ -46,8 +44,8 @@ int call_guest(const struct run_env *env, const struct msg_call *call, struct ms
         return -1;
     if (vm_enter_call(vm, e) == 0)
         ran = run_until_halt(env, out, e);
-    if (ran == 0 && out->reason == REASON_ENDED && serve_result(vm, result, &why) != SERVED_ON)
-        end_broken(vm, out, &why);
+    if (ran == 0 && out->reason == REASON_ENDED && serve_result(vm, result, &out->why) != SERVED_ON)
+        end_broken(vm, out);
     serve_reset_stacks(vm);
     return ran;
 }

@@ -87,21 +87,20 @@ int ending_stopped(const struct runner *r, enum stop_cause cause, struct outcome
     return 0;
 }
 
-int ending_broken(const struct runner *r, const struct err *why, struct outcome *o, struct err *e)
+int ending_broken(const struct runner *r, struct outcome *o, struct err *e)
 {
     if (ending_take_registers(r, o, e) != 0)
         return -1;
     o->reason = REASON_FAULTED;
-    o->why = *why;
-    o->status = why->status;
+    o->status = o->why.status;
     return 0;
 }
 
 int ending_flush(const struct runner *r, struct console *c, struct stop *stop, int result,
                  struct outcome *out, struct err *e)
 {
-    struct err late;
-    int flushed = console_flush(c, result == 0 ? e : &late);
+    /* Of two failures the first counts, and with it nothing that the outcome says. */
+    int flushed = console_flush(c, result == 0 ? e : &out->why);
 
     if (flushed < 0)
         result = -1;

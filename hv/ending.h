@@ -28,8 +28,8 @@ struct runner {
 int ending_faulted(const struct runner *r, const struct exit *x, struct outcome *out, struct err *e);
 int ending_stopped(const struct runner *r, enum stop_cause cause, struct outcome *out, struct err *e);
 
-/* The guest broke a rule; `why` is what it did, with its status. */
-int ending_broken(const struct runner *r, const struct err *why, struct outcome *out, struct err *e);
+/* The guest broke a rule; out->why is what it did, with its status. */
+int ending_broken(const struct runner *r, struct outcome *out, struct err *e);
 
 /*
  * The run is over, with `result` as its own: write out what the guest said,

@@ -14,8 +14,8 @@ struct run {
     const struct run_env *env;
     struct runner runner;
     struct outcome *out;
-    struct abort_bytes abort; /* new for each run: what one leaves unfinished is not the next one's */
     struct exit last;
+    struct abort_bytes abort; /* new for each run: what one leaves unfinished is not the next one's */
 };
 
 static bool fetch_code(void *ctx, const struct cpu_sregs *s, struct gva at, uint8_t *code, size_t n)
@@ -44,15 +44,16 @@ static int end_stopped(struct run *r, enum stop_cause cause, struct err *e)
     return 0;
 }
 
-static int take_served(struct run *r, enum served served, const struct err *why, struct err *e)
+/* What was wrong is in the outcome. */
+static int take_served(struct run *r, enum served served, struct err *e)
 {
     switch (served) {
     case SERVED_ON:
     case SERVED_STOPPED: return 1; /* the stop has kicked the machine: the next run sees it */
-    case SERVED_BROKEN: return ending_broken(&r->runner, why, r->out, e);
+    case SERVED_BROKEN: return ending_broken(&r->runner, r->out, e);
     case SERVED_FAILED: break;
     }
-    *e = *why;
+    *e = r->out->why;
     return -1;
 }
 
@@ -96,8 +97,6 @@ static int look(struct run *r, struct err *e)
 static int take_exit(struct run *r, const struct exit *x, struct err *e)
 {
     struct vm *vm = r->env->vm;
-    enum served served;
-    struct err why;
 
     switch (exit_judge(x, vm->irqchip)) {
     case ACTION_RESUME: return 1;
@@ -113,8 +112,8 @@ static int take_exit(struct run *r, const struct exit *x, struct err *e)
         r->out->reason = REASON_ABORTED;
         r->out->status = STATUS_ABORTED;
         return 0;
-    case ACTION_LOG: served = serve_log(vm, r->env->service, &why); return take_served(r, served, &why, e);
-    case ACTION_HOST: served = serve_call(vm, r->env->service, &why); return take_served(r, served, &why, e);
+    case ACTION_LOG: return take_served(r, serve_log(vm, r->env->service, &r->out->why), e);
+    case ACTION_HOST: return take_served(r, serve_call(vm, r->env->service, &r->out->why), e);
     case ACTION_TIMER: set_timer(r, x->value); return 1;
     case ACTION_HALT: return 0;
     case ACTION_LOOK: return look(r, e);
@@ -145,17 +144,16 @@ static int loop(struct run *r, struct err *e)
     return on;
 }
 
-static struct run make_run(const struct run_env *env, struct outcome *out)
+static void begin(struct run *r, const struct run_env *env, struct outcome *out)
 {
-    return (struct run){
-        .env = env,
-        .runner = {.machine = &env->vm->machine,
-                   .kvm_fd = env->vm->kvm_fd,
-                   .limit_ns = env->limit_ns,
-                   .fetch = fetch_code,
-                   .ctx = env->vm},
-        .out = out,
-    };
+    memset(r, 0, offsetof(struct run, abort.bytes));
+    r->env = env;
+    r->runner = (struct runner){.machine = &env->vm->machine,
+                                .kvm_fd = env->vm->kvm_fd,
+                                .limit_ns = env->limit_ns,
+                                .fetch = fetch_code,
+                                .ctx = env->vm};
+    r->out = out;
 }
 
 void run_outcome(const struct vm *vm, struct outcome *out)
@@ -168,10 +166,11 @@ void run_outcome(const struct vm *vm, struct outcome *out)
 
 int run_until_halt(const struct run_env *env, struct outcome *out, struct err *e)
 {
-    struct run r = make_run(env, out);
     uint64_t before = out->exits_n, start = host_monotonic();
+    struct run r;
     int result;
 
+    begin(&r, env, out);
     env->vm->ran = true;
     env->vm->fpu_reset = false;
     stop_watch(env->stop, &env->vm->machine);
@@ -191,9 +190,7 @@ int run_until_halt(const struct run_env *env, struct outcome *out, struct err *e
 int run_init(const struct run_env *env, struct outcome *out, struct err *e)
 {
     struct vm *vm = env->vm;
-    struct run r = make_run(env, out);
     struct cpu_regs regs;
-    struct err why;
 
     if (vm_enter_init(vm, env->service->log_filter, e) != 0 || run_until_halt(env, out, e) != 0)
         return -1;
@@ -202,11 +199,11 @@ int run_init(const struct run_env *env, struct outcome *out, struct err *e)
     if (machine_get_regs(&vm->machine, &regs, e) != 0)
         return -1;
     if (regs.rsp % 16 != 0) {
-        err_set(&why, STATUS_FAULTED,
+        err_set(&out->why, STATUS_FAULTED,
                 "guest: init ended with a misaligned stack pointer (0x%0*" PRIx64
                 ", a multiple of 16 wanted)",
                 (int)out->addr_digits, regs.rsp);
-        return ending_broken(&r.runner, &why, out, e);
+        return ending_broken(&(struct runner){.machine = &vm->machine}, out, e);
     }
     vm->dispatch = regs.rax;
     vm->call_sp = regs.rsp;

@@ -82,9 +82,16 @@ void region_put_page(uint8_t *to, const uint8_t *from)
         __asm__ volatile("rep stosq" : "+D"(to), "+c"(n) : "a"((uint64_t)0) : "memory");
 }
 
+static bool keep_mapped;
+
+void region_keep_mapped(void)
+{
+    keep_mapped = true;
+}
+
 void region_unmap(struct region *r)
 {
-    if (r->base != NULL)
+    if (r->base != NULL && !keep_mapped)
         munmap(r->base, r->len);
     r->base = NULL;
     r->len = 0;

@@ -55,4 +55,10 @@ void region_put_page(uint8_t *to, const uint8_t *from);
 /* Give the mapping back; *r becomes empty. Harmless on an empty region. */
 void region_unmap(struct region *r);
 
+/*
+ * For a process that is about to end: from here on region_unmap only empties
+ * *r, and all memory goes at once with the process, or with the last one that shares it.
+ */
+void region_keep_mapped(void);
+
 #endif

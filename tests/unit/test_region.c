@@ -326,6 +326,19 @@ static void test_fill(void)
     region_unmap(&r);
 }
 
+/* In a process of its own: it cannot be taken back. */
+static void unmap_kept(uint8_t *p)
+{
+    struct region r = {p, PAGE_LEN};
+
+    region_keep_mapped();
+    region_unmap(&r);
+    read_first(p);
+    CHECK(r.base == NULL && r.len == 0);
+    if (!tap_ok)
+        abort();
+}
+
 static void test_unmap(void)
 {
     struct region r;
@@ -343,6 +356,11 @@ static void test_unmap(void)
     region_unmap(&r);
     CHECK(r.base == NULL);
     CHECK_EQ(r.len, 0);
+
+    tap_case("in a process that is about to end the region is empty, and its memory still there");
+    r = map(PAGE_LEN);
+    CHECK_EQ(signal_of(unmap_kept, r.base), 0);
+    region_unmap(&r);
 }
 
 int main(void)

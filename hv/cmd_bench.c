@@ -342,7 +342,7 @@ static void show(struct bench *b, const char *kind, int n, bool json, struct tex
 
 int cmd_bench(struct options *o, struct text *out, struct err *e)
 {
-    static struct bench b;
+    struct bench b = {.vm = NULL};
     unsigned i;
     int n;
 

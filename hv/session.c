@@ -24,7 +24,10 @@ static int open_vm(struct session *s, const struct snapshot *snap, struct err *e
 int session_open(struct session *s, const struct options *o, const struct snapshot *snap, bool warm,
                  struct err *e)
 {
-    *s = (struct session){.o = o, .host = o->host, .kvm_fd = -1, .warm = warm};
+    /* The rest is made below; to clear buffers is to have memory for them. */
+    s->o = o;
+    s->host = o->host;
+    s->warm = warm;
     if (counter_check(o, snap->kind, e) != 0 || kvm_open(&s->kvm_fd, e) != 0)
         return -1;
     if (stop_open(&s->stop, e) != 0)

@@ -22,7 +22,6 @@
 struct session {
     const struct options *o;
     struct host_functions host;
-    struct console console, log;
     struct expect expect;
     struct service service;
     struct stop stop;
@@ -30,6 +29,7 @@ struct session {
     struct run_env env;
     int kvm_fd;
     bool warm;
+    struct console console, log;
 };
 
 /*

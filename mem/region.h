@@ -40,6 +40,15 @@ int region_map_file_private(struct region *r, int fd, uint64_t off, uint64_t len
  */
 int region_remap_file(struct region *r, int fd, uint64_t off, bool writable, struct err *e);
 
+/* From `at` on, a page multiple and at most its length, what *r maps is *rest's. */
+void region_split(struct region *r, uint64_t at, struct region *rest);
+
+/*
+ * Have `len` bytes at `at`, both page multiples, backed by memory now, which takes
+ * less than as each page is written. Nothing but time depends on it: a host that cannot leaves it at that.
+ */
+void region_populate(uint8_t *at, uint64_t len);
+
 /* Make the bytes read-only for the host for good: a stray write through the mapping is a fault. */
 int region_seal(struct region *r, struct err *e);
 

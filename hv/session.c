@@ -113,14 +113,11 @@ static int restore(struct session *s, const struct snapshot *snap, struct err *e
     return open_vm(s, snap, e) != 0 ? -1 : vm_restore(vm, e);
 }
 
-int session_switch(struct session *s, const struct snapshot *snap, struct outcome *out, struct err *e)
+/* Run the init of a guest that was restored, if it is yet to come. */
+static int begin(struct session *s, struct outcome *out, struct err *e)
 {
-    struct outcome o;
+    struct outcome o = run_outcome(&s->vm);
 
-    expect_reset(&s->expect);
-    if (restore(s, snap, e) != 0 || counter_publish(&s->vm, s->o, e) != 0)
-        return -1;
-    o = run_outcome(&s->vm);
     if (!s->vm.ready) {
         if (run_init(&s->env, &o, e) != 0)
             return -1;
@@ -128,6 +125,14 @@ int session_switch(struct session *s, const struct snapshot *snap, struct outcom
     }
     *out = o;
     return 0;
+}
+
+int session_switch(struct session *s, const struct snapshot *snap, struct outcome *out, struct err *e)
+{
+    expect_reset(&s->expect);
+    if (restore(s, snap, e) != 0 || counter_publish(&s->vm, s->o, e) != 0)
+        return -1;
+    return begin(s, out, e);
 }
 
 int session_start(struct session *s, struct outcome *out, struct err *e)

@@ -8,8 +8,8 @@
 #include "hv/session.h"
 
 /* The guest is built: run it, on the part of the stack that building it has used. */
-static __attribute__((noinline)) int run_snapshot(const struct options *o, const struct snapshot *snap, struct outcome *out,
-                        struct text *calls, struct err *e)
+static __attribute__((noinline)) int run_snapshot(const struct options *o, const struct snapshot *snap,
+                                                  struct outcome *out, struct text *calls, struct err *e)
 {
     struct session s;
     int result = -1;

@@ -313,7 +313,8 @@ static int main_run(command_run *run, struct options *o)
     progress_end();
     if (report.len == 0) {
         tell(o, &out);
-        report_json(&out, &calls, &report);
+        if (report_fd >= 0)
+            report_json(&out, &calls, &report);
         report.failed = report.failed || calls.failed;
         text_free(&calls);
     }

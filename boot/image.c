@@ -92,20 +92,22 @@ int image_build(const uint8_t *file, uint64_t file_len, const char *name, const 
     struct snapshot s = {0};
     struct elf_image elf = {.segments_n = 0};
     const struct layout *l = &s.plan;
+    struct region all;
     int result = -1;
 
     if (image_plan(file, file_len, name, opt, &elf, &s.kind, &s.plan, e) != 0)
         return -1;
-    if (region_map(&s.memory, l->snapshot_len, e) != 0 ||
-        elf_load(&elf, file, file_len, l->base.v, name, s.memory.base, e) != 0)
+    if (region_map(&all, l->snapshot_len + l->pt_len, e) != 0)
+        return -1;
+    s.memory = all;
+    region_split(&s.memory, l->snapshot_len, &s.tables);
+    region_populate(s.tables.base, l->pt_len);
+    if (elf_load(&elf, file, file_len, l->base.v, name, s.memory.base, e) != 0)
         goto out;
     write_peb(l, s.memory.base + l->peb_off);
     if (opt->init_data_len != 0)
         memcpy(s.memory.base + l->init_off, opt->init_data, opt->init_data_len);
-    if (l->pt_len != 0 && (region_map(&s.tables, l->pt_len, e) != 0 ||
-                           build_tables(s.kind, l, s.tables.base, e) != 0 || region_seal(&s.tables, e) != 0))
-        goto out;
-    if (region_seal(&s.memory, e) != 0)
+    if ((l->pt_len != 0 && build_tables(s.kind, l, s.tables.base, e) != 0) || region_seal(&all, e) != 0)
         goto out;
     s.promises = elf.promises;
     s.sregs = guest_first_sregs(s.kind, l);

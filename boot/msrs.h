@@ -7,7 +7,7 @@
 
 #define GUEST_MSRS_N 12
 
-/* Indices (SDM 4, "Architectural MSRs"); an amd64 guest may touch no others. */
+/* Indices, ascending (SDM 4, "Architectural MSRs"); an amd64 guest may touch no others. */
 extern const uint32_t guest_msrs[GUEST_MSRS_N];
 
 /* Whether a snapshot lists it: one of guest_msrs whose value does not travel with the system registers. */

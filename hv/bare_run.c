@@ -342,14 +342,14 @@ int bare_run(struct bare *b, uint64_t limit_ns, struct outcome *out, struct err 
     int result;
 
     assert(b->usable);
+    if (stop_arm(b->env.stop, limit_ns, e) != 0 || ((b->env.input->fd >= 0 || b->env.point == POINT_HALT) &&
+                                                    stop_set_timer(b->env.stop, INPUT_PERIOD_NS, e) != 0))
+        return -1;
     b->ran = true;
     b->at_point = false;
     stop_watch(b->env.stop, &b->machine);
-    stop_arm(b->env.stop, limit_ns);
-    if (b->env.input->fd >= 0 || b->env.point == POINT_HALT)
-        stop_set_timer(b->env.stop, INPUT_PERIOD_NS);
     result = loop(&r, e);
-    stop_set_timer(b->env.stop, 0);
+    (void)stop_set_timer(b->env.stop, 0, e);
     out->ran_ns += host_monotonic() - start;
     result = ending_flush(&r.runner, b->env.console, b->env.stop, result, out, e);
     if (out->exits_n != before)

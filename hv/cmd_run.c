@@ -7,9 +7,9 @@
 #include "hv/load.h"
 #include "hv/session.h"
 
-/* The guest is built: run it. */
-static int run_snapshot(const struct options *o, const struct snapshot *snap, struct outcome *out,
-                        struct text *calls, struct err *e)
+/* The guest is built: run it, on the part of the stack that building it has used. */
+static __attribute__((noinline)) int run_snapshot(const struct options *o, const struct snapshot *snap,
+                                                  struct outcome *out, struct text *calls, struct err *e)
 {
     struct session s;
     int result = -1;

@@ -3,7 +3,9 @@
 
 #include <errno.h>
 #include <sys/random.h>
+#include <sys/syscall.h>
 #include <time.h>
+#include <unistd.h>
 
 int host_random(void *out, size_t len, struct err *e)
 {
@@ -23,11 +25,20 @@ int host_random(void *out, size_t len, struct err *e)
     return 0;
 }
 
+#define FEW 4
+
+/* Who asks a few times has the answer sooner from the kernel than the C library finds where it need not ask. */
 static uint64_t now(clockid_t clock)
 {
+    static unsigned asked;
     struct timespec t;
 
-    clock_gettime(clock, &t);
+    if (asked < FEW) {
+        asked++;
+        syscall(SYS_clock_gettime, clock, &t);
+    } else {
+        clock_gettime(clock, &t);
+    }
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 

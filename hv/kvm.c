@@ -135,6 +135,7 @@ int machine_run(struct machine *m, struct exit *out, struct err *e)
     int result, relieved = 0;
 
     m->after_out = false;
+    m->ran = true;
     do
         result = ioctl(m->vcpu_fd, KVM_RUN, 0);
     while (result != 0 ? errno == EAGAIN : (relieved = dirty_relieve(m, e)) == 1);

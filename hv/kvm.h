@@ -28,6 +28,7 @@ struct machine {
     uint32_t sync;      /* registers that KVM takes from the run page, KVM_SYNC_X86_... */
     bool after_out; /* the last run ended with an OUT, of which KVM has at most to step over it; RIP and */
     uint64_t out_rip, out_base; /* CS base then */
+    bool ran;                   /* once at least */
     bool broken;                /* KVM failed to run it: nobody knows what it is in the middle of */
     struct dirty dirty;         /* tells of writes to every slot that is not read-only */
 };

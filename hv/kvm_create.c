@@ -219,7 +219,8 @@ int kvm_module_has(const char *parameter)
 
 /*
  * Where the CPU helps with local APICs, KVM has a page at APIC_ACCESS_PAGE that
- * a guest would find as memory. The modules are asked once. Where they do not tell, machine_add_cpu finds out.
+ * a guest would find as memory. The modules are asked once, and not where KVM does without the CPU's help, which
+ * shows in that it has no state of nested guests. Where nobody tells, machine_add_cpu finds out.
  */
 static enum { APIC_UNKNOWN, APIC_HIDES, APIC_SHOWS } apic;
 
@@ -230,8 +231,9 @@ static bool hide_apic(struct machine *m)
     struct kvm_enable_cap split = {.cap = KVM_CAP_SPLIT_IRQCHIP};
 
     if (apic == APIC_UNKNOWN)
-        apic = kvm_module_has("/sys/module/kvm_intel/parameters/flexpriority") > 0 ||
-                       kvm_module_has("/sys/module/kvm_amd/parameters/avic") > 0
+        apic = ioctl(m->vm_fd, KVM_CHECK_EXTENSION, KVM_CAP_NESTED_STATE) > 0 &&
+                       (kvm_module_has("/sys/module/kvm_intel/parameters/flexpriority") > 0 ||
+                        kvm_module_has("/sys/module/kvm_amd/parameters/avic") > 0)
                    ? APIC_SHOWS
                    : APIC_HIDES;
     return apic != APIC_SHOWS && ioctl(m->vm_fd, KVM_CHECK_EXTENSION, KVM_CAP_X86_MSR_FILTER) > 0 &&

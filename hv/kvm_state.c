@@ -256,25 +256,35 @@ out:
     return result;
 }
 
+#define RANGE_MSRS 512
+
 int machine_filter_msrs(struct machine *m, const uint32_t *allowed, unsigned n, struct err *e)
 {
-    static uint8_t all[1] = {1}, none[1] = {0};
+    uint8_t bits[KVM_FILTER_MAX + 1][RANGE_MSRS / 8] = {{0}};
     struct kvm_msr_filter filter = {.flags = KVM_MSR_FILTER_DEFAULT_DENY};
+    /* KVM copies each range by itself, so as many as go are in one. It wants one, also if that allows none. */
+    struct kvm_msr_filter_range next = {.flags = KVM_MSR_FILTER_READ | KVM_MSR_FILTER_WRITE, .nmsrs = 1},
+                                *r = filter.ranges;
     unsigned i;
 
-    assert(n <= KVM_FILTER_MAX && KVM_FILTER_MAX <= KVM_MSR_FILTER_MAX_RANGES);
+    assert(n <= KVM_FILTER_MAX && KVM_FILTER_MAX < KVM_MSR_FILTER_MAX_RANGES);
     if (ioctl(m->vm_fd, KVM_CHECK_EXTENSION, KVM_CAP_X86_MSR_FILTER) <= 0) {
         err_set(e, STATUS_UNSUPPORTED, "kvm: missing capability KVM_CAP_X86_MSR_FILTER");
         return err_hint(e, "use a newer kernel (Linux 5.10 or later)");
     }
-    /* KVM wants at least one range for a filter that denies by default. */
-    if (n == 0)
-        filter.ranges[0] = (struct kvm_msr_filter_range){
-            .flags = KVM_MSR_FILTER_READ | KVM_MSR_FILTER_WRITE, .nmsrs = 1, .base = 0, .bitmap = none};
-    for (i = 0; i < n; i++)
-        filter.ranges[i] = (struct kvm_msr_filter_range){.flags = KVM_MSR_FILTER_READ | KVM_MSR_FILTER_WRITE,
-                                                         .nmsrs = 1,
-                                                         .base = allowed[i],
-                                                         .bitmap = all};
+    next.bitmap = bits[0];
+    *r = next;
+    for (i = 0; i < n; i++) {
+        uint32_t at = allowed[i] - r->base;
+
+        if (at >= RANGE_MSRS) {
+            next.base = allowed[i];
+            next.bitmap += sizeof(bits[0]);
+            *++r = next;
+            at = 0;
+        }
+        r->nmsrs = at + 1;
+        r->bitmap[at / 8] |= (uint8_t)(1u << at % 8);
+    }
     return KVM_CALL(m->vm_fd, KVM_X86_SET_MSR_FILTER, &filter, e);
 }

@@ -58,11 +58,11 @@ int machine_get_msrs(struct machine *m, struct cpu_msr *msrs, unsigned n, struct
 int machine_set_msrs(struct machine *m, const struct cpu_msr *msrs, unsigned n, struct err *e);
 
 /*
- * From now on the guest's access to any MSR but `allowed` is a #GP. Before the
- * first run. STATUS_UNSUPPORTED where KVM has no such filter. At most
- * KVM_FILTER_MAX.
+ * From now on the guest's access to any MSR but `allowed`, which ascend, is a
+ * #GP. Before the first run. STATUS_UNSUPPORTED where KVM has no such filter.
+ * At most KVM_FILTER_MAX.
  */
-#define KVM_FILTER_MAX 16
+#define KVM_FILTER_MAX 15
 int machine_filter_msrs(struct machine *m, const uint32_t *allowed, unsigned n, struct err *e);
 
 #endif

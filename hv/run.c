@@ -61,11 +61,11 @@ static int take_served(struct run *r, enum served served, struct err *e)
 #define TIMER_MIN_US 100u
 #define TIMER_MAX_US 10000000u
 
-static void set_timer(struct run *r, uint32_t us)
+static int set_timer(struct run *r, uint32_t us, struct err *e)
 {
     if (us != 0)
         us = us < TIMER_MIN_US ? TIMER_MIN_US : us > TIMER_MAX_US ? TIMER_MAX_US : us;
-    stop_set_timer(r->env->stop, (uint64_t)us * 1000);
+    return stop_set_timer(r->env->stop, (uint64_t)us * 1000, e) == 0 ? 1 : -1;
 }
 
 /* A guest that sleeps in spite of its word is noticed when a signal comes: see to it that one does. */
@@ -114,7 +114,7 @@ static int take_exit(struct run *r, const struct exit *x, struct err *e)
         return 0;
     case ACTION_LOG: return take_served(r, serve_log(vm, r->env->service, &r->out->why), e);
     case ACTION_HOST: return take_served(r, serve_call(vm, r->env->service, &r->out->why), e);
-    case ACTION_TIMER: set_timer(r, x->value); return 1;
+    case ACTION_TIMER: return set_timer(r, x->value, e);
     case ACTION_HALT: return 0;
     case ACTION_LOOK: return look(r, e);
     case ACTION_FAULT: return ending_faulted(&r->runner, x, r->out, e);
@@ -170,14 +170,15 @@ int run_until_halt(const struct run_env *env, struct outcome *out, struct err *e
     struct run r;
     int result;
 
+    if (stop_arm(env->stop, env->limit_ns, e) != 0)
+        return -1;
     begin(&r, env, out);
     env->vm->ran = true;
     env->vm->fpu_reset = false;
     stop_watch(env->stop, &env->vm->machine);
-    stop_arm(env->stop, env->limit_ns);
     watch_sleep(env);
     result = loop(&r, e);
-    stop_set_timer(env->stop, 0);
+    (void)stop_set_timer(env->stop, 0, e);
     out->ran_ns += host_monotonic() - start;
     result = ending_flush(&r.runner, env->console, env->stop, result, out, e);
     if (out->exits_n != before)

@@ -75,10 +75,13 @@ void session_leave(struct session *s)
     counter_close();
     stop_close(&s->stop);
     /* From here on there are two of this process: a signal's handler is for one. */
-    if (teardown_leave(&s->vm.machine) > 0)
+    if (teardown_leave(&s->vm.machine) > 0) {
         s->vm.machine = MACHINE_CLOSED;
+        region_keep_mapped();
+    } else {
+        close(s->kvm_fd);
+    }
     vm_close(&s->vm);
-    close(s->kvm_fd);
 }
 
 /* A counter that is not intact says more than whatever else the guest came to. */

@@ -40,7 +40,10 @@ int session_open(struct session *s, const struct options *o, const struct snapsh
                  struct err *e);
 void session_close(struct session *s);
 
-/* Instead of session_close where this process is about to end: what takes KVM time is left to another. */
+/*
+ * Instead of session_close where this process is about to end: what takes KVM
+ * time is left to another, and so is all memory, also what the caller has yet to give back.
+ */
 void session_leave(struct session *s);
 
 /*

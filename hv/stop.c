@@ -25,14 +25,14 @@ static void on_signal(int sig, siginfo_t *info, void *context)
 
     (void)context;
     if (s != NULL) {
-        if (sig == SIGALRM && info->si_timerid == s->tick_timer)
+        if (sig == SIGALRM && info->si_timerid == s->timers[STOP_TICK])
             s->tick_armed = 0;
         if (sig == SIGUSR1) {
             s->asked = 1;
         } else if (sig != SIGALRM) {
             s->caught = sig;
             /* From here on kick again and again: a wait that is entered just now must end as well. */
-            ktimer_set(s->tick_timer, REPEAT_NS, REPEAT_NS);
+            ktimer_set(s->timers[STOP_TICK], REPEAT_NS, REPEAT_NS);
         }
         if (s->machine != NULL)
             machine_kick(s->machine);
@@ -40,9 +40,10 @@ static void on_signal(int sig, siginfo_t *info, void *context)
     errno = saved;
 }
 
+/* One that is there already is kept. */
 static int make_timer(int *timer, struct err *e)
 {
-    if (ktimer_create(SIGALRM, timer) != 0)
+    if (*timer < 0 && ktimer_create(SIGALRM, timer) != 0)
         return err_host(e, "host: cannot create a timer");
     return 0;
 }
@@ -76,18 +77,10 @@ int stop_open(struct stop *s, struct err *e)
     unsigned i;
 
     assert(current == NULL);
-    *s = (struct stop){.machine = NULL};
-    if (make_timer(&s->limit_timer, e) != 0)
+    *s = (struct stop){.timers = {-1, -1, -1}};
+    /* The handler needs it, and can make none. */
+    if (make_timer(&s->timers[STOP_TICK], e) != 0)
         return -1;
-    if (make_timer(&s->tick_timer, e) != 0) {
-        ktimer_delete(s->limit_timer);
-        return -1;
-    }
-    if (make_timer(&s->guest_timer, e) != 0) {
-        ktimer_delete(s->limit_timer);
-        ktimer_delete(s->tick_timer);
-        return -1;
-    }
     current = s;
     for (i = 0; i < ASKING; i++) {
         sigaction(signals[i], NULL, &s->old[i]);
@@ -109,9 +102,9 @@ void stop_close(struct stop *s)
     unsigned i;
 
     /* Timers first: a signal of theirs that is still on its way finds the handler in place. */
-    ktimer_delete(s->limit_timer);
-    ktimer_delete(s->tick_timer);
-    ktimer_delete(s->guest_timer);
+    for (i = 0; i < STOP_TIMERS_N; i++)
+        if (s->timers[i] >= 0)
+            ktimer_delete(s->timers[i]);
     s->machine = NULL;
     for (i = 0; i < ASKING + (unsigned)s->takes_asking; i++)
         sigaction(signals[i], &s->old[i], NULL);
@@ -123,14 +116,17 @@ void stop_watch(struct stop *s, struct machine *m)
     s->machine = m;
 }
 
-void stop_arm(struct stop *s, uint64_t ns)
+int stop_arm(struct stop *s, uint64_t ns, struct err *e)
 {
     if (ns == 0) {
         stop_disarm(s);
-        return;
+        return 0;
     }
+    if (make_timer(&s->timers[STOP_LIMIT], e) != 0)
+        return -1;
     s->limit_at = host_monotonic() + ns;
-    ktimer_set(s->limit_timer, ns, REPEAT_NS);
+    ktimer_set(s->timers[STOP_LIMIT], ns, REPEAT_NS);
+    return 0;
 }
 
 void stop_disarm(struct stop *s)
@@ -138,7 +134,7 @@ void stop_disarm(struct stop *s)
     if (s->limit_at == 0)
         return;
     s->limit_at = 0;
-    ktimer_set(s->limit_timer, 0, 0);
+    ktimer_set(s->timers[STOP_LIMIT], 0, 0);
 }
 
 enum stop_cause stop_why(const struct stop *s)
@@ -155,19 +151,22 @@ void stop_tick(struct stop *s)
     if (s->tick_armed || s->caught != 0)
         return;
     s->tick_armed = 1;
-    ktimer_set(s->tick_timer, TICK_NS, 0);
+    ktimer_set(s->timers[STOP_TICK], TICK_NS, 0);
     /* A signal that came since the check above wanted more than this one kick. */
     if (s->caught != 0)
-        ktimer_set(s->tick_timer, REPEAT_NS, REPEAT_NS);
+        ktimer_set(s->timers[STOP_TICK], REPEAT_NS, REPEAT_NS);
 }
 
-void stop_set_timer(struct stop *s, uint64_t period_ns)
+int stop_set_timer(struct stop *s, uint64_t period_ns, struct err *e)
 {
     if (period_ns == 0 && s->due_ns == 0)
-        return;
+        return 0;
+    if (make_timer(&s->timers[STOP_GUEST], e) != 0)
+        return -1;
     s->due_ns = period_ns;
     s->due_at = host_monotonic() + period_ns;
-    ktimer_set(s->guest_timer, period_ns, period_ns);
+    ktimer_set(s->timers[STOP_GUEST], period_ns, period_ns);
+    return 0;
 }
 
 bool stop_timer_due(struct stop *s)

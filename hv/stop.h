@@ -22,20 +22,22 @@ enum stop_cause { STOP_NONE, STOP_TIMEOUT, STOP_SIGINT, STOP_SIGTERM };
 
 #define STOP_SIGNALS_N 5
 
+enum { STOP_LIMIT, STOP_TICK, STOP_GUEST, STOP_TIMERS_N };
+
 struct stop {
-    struct machine *machine;                  /* kicked by the handler; NULL = none */
-    int limit_timer, tick_timer, guest_timer; /* hv/ktimer.h */
-    uint64_t limit_at;                        /* CLOCK_MONOTONIC ns, 0 = none */
-    uint64_t due_at, due_ns;                  /* the guest timer's next expiry and its period, 0 = stopped */
-    volatile sig_atomic_t caught;             /* a terminating signal, or 0 */
-    volatile sig_atomic_t asked;              /* SIGUSR1 came */
+    struct machine *machine;      /* kicked by the handler; NULL = none */
+    int timers[STOP_TIMERS_N];    /* hv/ktimer.h; made when first needed, -1 before */
+    uint64_t limit_at;            /* CLOCK_MONOTONIC ns, 0 = none */
+    uint64_t due_at, due_ns;      /* the guest timer's next expiry and its period, 0 = stopped */
+    volatile sig_atomic_t caught; /* a terminating signal, or 0 */
+    volatile sig_atomic_t asked;  /* SIGUSR1 came */
     bool takes_asking;
     volatile sig_atomic_t tick_armed;
     struct sigaction old[STOP_SIGNALS_N];
 };
 
 /*
- * Install the handlers and timers; one struct stop at a time in a process.
+ * Install the handlers; one struct stop at a time in a process.
  * SIGINT and SIGHUP stay ignored when they were (as under nohup). The struct
  * must not move until stop_close, which puts everything back.
  */
@@ -51,8 +53,8 @@ void stop_take_asking(struct stop *s);
 /* The machine to kick from now on; NULL before it goes away. */
 void stop_watch(struct stop *s, struct machine *m);
 
-/* Start a time limit of `ns` from now; 0 = none. Replaces the one before. */
-void stop_arm(struct stop *s, uint64_t ns);
+/* Start a time limit of `ns` from now; 0 = none. Replaces the one before; -1 where the host has no timer for it. */
+int stop_arm(struct stop *s, uint64_t ns, struct err *e);
 void stop_disarm(struct stop *s);
 
 /* Why the guest has to stop now, if it has. */
@@ -61,8 +63,8 @@ enum stop_cause stop_why(const struct stop *s);
 /* Ask for one kick within 20 ms; cheap when one is on its way, which comes also if nobody needs it any more. */
 void stop_tick(struct stop *s);
 
-/* The guest's timer: start it with a period, or stop it with 0. A running one is replaced. */
-void stop_set_timer(struct stop *s, uint64_t period_ns);
+/* The guest's timer: start it with a period, or stop it with 0, which never fails. A running one is replaced. */
+int stop_set_timer(struct stop *s, uint64_t period_ns, struct err *e);
 
 /* Whether an expiry has come since the last one that was told of; those missed meanwhile count as one. */
 bool stop_timer_due(struct stop *s);

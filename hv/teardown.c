@@ -9,7 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define STACK_LEN 4096
+#define STACK_LEN 2048
 
 struct heir {
     int keep_fd;

@@ -364,6 +364,8 @@ static void fill_pages(struct vm *vm, bool used)
     if (end < vm->placed_end)
         end = vm->placed_end;
 
+    if (!used && !maps_tables(vm))
+        region_populate(vm->scratch.base + vm->snap->plan.pt_off, end - vm->snap->plan.pt_off);
     for (off = 0; off < vm->extra.len; off += PAGE_LEN)
         memcpy(vm->extra.base + off, extra_source(vm, off), PAGE_LEN);
     for (off = vm->snap->plan.pt_off; off < end; off += PAGE_LEN) {

@@ -11,6 +11,9 @@
 #include "mem/num.h"
 #include "mem/zero.h"
 
+/* Linux 5.14; the C library does not know it. */
+#define MADV_POPULATE_WRITE 23
+
 static int map(struct region *r, int prot, int flags, int fd, uint64_t off, uint64_t len, struct err *e)
 {
     void *p;
@@ -50,6 +53,17 @@ int region_remap_file(struct region *r, int fd, uint64_t off, bool writable, str
     return -1;
 }
 
+void region_split(struct region *r, uint64_t at, struct region *rest)
+{
+    *rest = (struct region){.base = at < r->len ? r->base + at : NULL, .len = r->len - at};
+    r->len = at;
+}
+
+void region_populate(uint8_t *at, uint64_t len)
+{
+    madvise(at, len, MADV_POPULATE_WRITE);
+}
+
 int region_seal(struct region *r, struct err *e)
 {
     if (mprotect(r->base, r->len, PROT_READ) != 0)
@@ -82,9 +96,16 @@ void region_put_page(uint8_t *to, const uint8_t *from)
         __asm__ volatile("rep stosq" : "+D"(to), "+c"(n) : "a"((uint64_t)0) : "memory");
 }
 
+static bool keep_mapped;
+
+void region_keep_mapped(void)
+{
+    keep_mapped = true;
+}
+
 void region_unmap(struct region *r)
 {
-    if (r->base != NULL)
+    if (r->base != NULL && !keep_mapped)
         munmap(r->base, r->len);
     r->base = NULL;
     r->len = 0;

@@ -40,6 +40,15 @@ int region_map_file_private(struct region *r, int fd, uint64_t off, uint64_t len
  */
 int region_remap_file(struct region *r, int fd, uint64_t off, bool writable, struct err *e);
 
+/* From `at` on, a page multiple and at most its length, what *r maps is *rest's. */
+void region_split(struct region *r, uint64_t at, struct region *rest);
+
+/*
+ * Have `len` bytes at `at`, both page multiples, backed by memory now, which takes
+ * less than as each page is written. Nothing but time depends on it: a host that cannot leaves it at that.
+ */
+void region_populate(uint8_t *at, uint64_t len);
+
 /* Make the bytes read-only for the host for good: a stray write through the mapping is a fault. */
 int region_seal(struct region *r, struct err *e);
 
@@ -54,5 +63,11 @@ void region_put_page(uint8_t *to, const uint8_t *from);
 
 /* Give the mapping back; *r becomes empty. Harmless on an empty region. */
 void region_unmap(struct region *r);
+
+/*
+ * For a process that is about to end: from here on region_unmap only empties
+ * *r, and all memory goes at once with the process, or with the last one that shares it.
+ */
+void region_keep_mapped(void);
 
 #endif

@@ -49,6 +49,7 @@ static const struct row rows[] = {
 
 #define RSS    "run-rss"
 #define ROWS_N (sizeof(rows) / sizeof(rows[0]))
+_Static_assert(ROWS_N == 5, "a prime: steps of any length come to every row");
 
 static const char *const kinds[] = {"amd64", "i686", "i686-identity", "amd64-user"};
 /* The last is for the first round only: it takes its time, and memory is no matter of chance. */
@@ -155,26 +156,33 @@ static const char *compare_hellos(const struct bench *b, const char *kind)
     return NULL;
 }
 
-/* A process is short: each is started several times, in turn with the others. */
+/*
+ * A process is short: each is started several times, in turn with the others, and not always behind the same one.
+ * What that one left to be taken apart, or that it left the CPU asleep, is in the time of the next.
+ */
 static int time_programs(const struct bench *b, const char *kind, unsigned round)
 {
     int null = open("/dev/null", O_WRONLY | O_CLOEXEC), status = 0;
     double each[ROWS_N][RUNS_MAX];
     struct command c;
-    long rss = 0;
+    long rss = 0, resident;
 
     for (unsigned run = 0; run < b->runs; run++) {
-        for (unsigned i = 0; i < ROWS_N; i++) {
+        for (unsigned n = 0; n < ROWS_N; n++) {
+            unsigned i = n * (1 + run % (ROWS_N - 1)) % ROWS_N;
+
             make_command(b, &rows[i], kind, &c);
-            if (run_program(c.argv, null, false, &each[i][run], &rss))
-                continue;
-            rows_fail(rows[i].id, kind, "the program failed");
-            status = 1;
+            if (!run_program(c.argv, null, false, &each[i][run], &resident)) {
+                rows_fail(rows[i].id, kind, "the program failed");
+                status = 1;
+            }
+            if (i == ROWS_N - 1)
+                rss = resident;
         }
     }
     for (unsigned i = 0; i < ROWS_N && status == 0; i++)
         rows_sample(rows[i].id, kind, round, rows_median(each[i], b->runs));
-    /* The last one was vmm's. What exec finds of this process, which is small, may be counted too. */
+    /* The last row is vmm's. What exec finds of this process, which is small, may be counted too. */
     if (status == 0)
         rows_sample(RSS, kind, round, (double)rss);
     close(null);

@@ -3,6 +3,7 @@
  * interrupts, memory - is judged by what it says itself, and a restored one
  * finds everything as the first did.
  */
+#include <sys/resource.h>
 #include <sys/wait.h>
 
 #include "tests/kvm/bare_guest.h"
@@ -446,6 +447,33 @@ CASE(expectations)
     bare_guest_close(&g);
 }
 
+/* Timers count as signals that are on their way, of which there may be no more. */
+CASE(needs_timers)
+{
+    static const uint8_t code[] = {OUT8(0xf4, 1)};
+    struct rlimit old, none;
+    struct outcome o;
+
+    UNUSED;
+    if (!open_code(code, sizeof(code), false, false))
+        return;
+    CHECK(getrlimit(RLIMIT_SIGPENDING, &old) == 0);
+    none = (struct rlimit){.rlim_cur = 0, .rlim_max = old.rlim_max};
+    CHECK(setrlimit(RLIMIT_SIGPENDING, &none) == 0);
+    o = bare_guest_run(&g, LIMIT);
+    CHECK(o.reason == REASON_ERROR && o.exits_n == 0);
+    CHECK_HAS(o.why.text, "host: cannot create a timer: ");
+    g.bare.env.point = POINT_HALT;
+    o = bare_guest_run(&g, 0);
+    CHECK(o.reason == REASON_ERROR);
+    CHECK_HAS(o.why.text, "host: cannot create a timer: ");
+    CHECK(setrlimit(RLIMIT_SIGPENDING, &old) == 0);
+    g.bare.env.point = POINT_NONE;
+    o = bare_guest_run(&g, LIMIT);
+    CHECK(o.reason == REASON_ENDED && o.status == 3);
+    bare_guest_close(&g);
+}
+
 static const struct kvm_case cases[] = {
     {"the exit port's status is the guest's, as QEMU has it", .run = exit_port},
     {"a status that does not fit 8 bits keeps its low 8", .run = wide_status},
@@ -465,6 +493,7 @@ static const struct kvm_case cases[] = {
     {"without interrupt controllers their ports are nobody's", .run = no_controllers},
     {"the PIT is as new after a restore", .run = pit},
     {"the CPU has a local APIC where there is one, and is number 0", .run = cpuid},
+    {"without a timer to be had no limit is left out", .run = needs_timers},
     {"a guest that said what is expected is ended there, and one that did not is not", .run = expectations},
 };
 

@@ -254,6 +254,47 @@ static void ends_by_hlt(int kvm_fd, const struct kvm_case *c)
     snapshot_free(&snap);
 }
 
+/* --- registers -------------------------------------------------------------------------------------- */
+
+/* RCX, as it is read and as KVM has it with all the others. */
+static uint64_t rcx_of(struct machine *m)
+{
+    struct cpu_regs regs = {.rcx = 0};
+    struct err e = {.text = ""};
+    struct kvm_regs kvm;
+
+    CHECK(guest_check(machine_get_regs(m, &regs, &e), &e));
+    CHECK(__real_ioctl(m->vcpu_fd, KVM_GET_REGS, &kvm) == 0 && memcmp(&regs, &kvm, sizeof(kvm)) == 0);
+    return regs.rcx;
+}
+
+/* Of a new machine, set, after a run, and set anew. */
+static void reads_registers(int kvm_fd, const struct kvm_case *c)
+{
+    static const uint8_t loads_ecx[] = {0xb9, 0x78, 0x56, 0x34, 0x12}; /* mov $0x12345678, %ecx */
+    const struct vm_options opt = {.irqchip = false};
+    struct err e = {.text = ""};
+    struct snapshot snap;
+    struct exit x;
+    struct vm vm;
+
+    if (!make_guest(c->kind, loads_ecx, sizeof(loads_ecx), end_by_out, sizeof(end_by_out), PROMISE_OUT,
+                    &snap))
+        return;
+    if (guest_check(vm_open(&vm, kvm_fd, &snap, &opt, &e), &e)) {
+        CHECK_EQ(rcx_of(&vm.machine), 0);
+        if (guest_check(vm_restore(&vm, &e), &e) && guest_check(vm_enter_init(&vm, 5, &e), &e)) {
+            CHECK_EQ(rcx_of(&vm.machine), 5);
+            CHECK(guest_check(machine_run(&vm.machine, &x, &e), &e) && x.kind == EXIT_OUT);
+            CHECK_EQ(rcx_of(&vm.machine), 0x12345678);
+            CHECK(guest_check(vm_enter_init(&vm, 4, &e), &e));
+            CHECK_EQ(rcx_of(&vm.machine), 4);
+        }
+        vm_close(&vm);
+    }
+    snapshot_free(&snap);
+}
+
 /* --- CPUID ------------------------------------------------------------------------------------------ */
 
 #define LEAVES_N  256
@@ -358,6 +399,8 @@ static const struct kvm_case cases[] = {
     {"an identity guest likewise", .run = only_where_promised, .kind = "i686-identity"},
     {"a guest with memory over the page of the APIC has none", .run = not_over_memory},
     {"a guest that ends by HLT in spite of its promise ends all the same", .run = ends_by_hlt},
+    {"registers are read as KVM has them, however they came to be", .run = reads_registers,
+     .kind = "i686-identity"},
     {"a plain CPU has nothing that KVM does not support, for an amd64 guest", .run = plain_cpu,
      .kind = "amd64"},
     {"a plain CPU has nothing that KVM does not support, for an i686 guest", .run = plain_cpu,

@@ -13,6 +13,7 @@
 #include <sys/wait.h>
 
 #include "hv/host.h"
+#include "hv/session.h"
 #include "tests/kvm/guests.h"
 #include "tests/kvm/seam.h"
 
@@ -180,6 +181,39 @@ static void not_the_first(int kvm_fd, const struct kvm_case *c)
     CHECK_EQ(*shared, 0);
 }
 
+/* Whether a guest's memory is there yet after its session has been ended that way. */
+static bool is_kept(void (*end)(struct session *s))
+{
+    int status = -1;
+    pid_t pid = fork();
+
+    if (pid == 0) {
+        struct image_options io = guest_options(SCRATCH_LEN_DEFAULT);
+        const struct options o = options_default();
+        static struct snapshot snap;
+        static struct session s;
+        struct region scratch;
+        unsigned char page;
+        struct err e;
+
+        if (!guest_build_sample("hello", "amd64", &io, &snap) || session_open(&s, &o, &snap, false, &e) != 0)
+            _exit(2);
+        scratch = s.vm.scratch;
+        end(&s);
+        _exit(mincore(scratch.base, PAGE_LEN, &page) == 0 ? 1 : 0);
+    }
+    CHECK(pid > 0 && waitpid(pid, &status, 0) == pid && WIFEXITED(status) && WEXITSTATUS(status) < 2);
+    return WEXITSTATUS(status) == 1;
+}
+
+static void leaves_memory(int kvm_fd, const struct kvm_case *c)
+{
+    (void)kvm_fd;
+    (void)c;
+    CHECK(is_kept(session_leave));
+    CHECK(!is_kept(session_close));
+}
+
 static bool can_be_first(void)
 {
     int status = -1;
@@ -196,6 +230,7 @@ static const struct kvm_case cases[] = {
     {"what is left behind holds the machine and nothing else", .run = holds_the_machine_only},
     {"it is gone within a second and changes no status", .run = is_soon_gone},
     {"it does not wait for ever for the process that left it", .run = does_not_wait_for_ever},
+    {"a session that is left gives no memory back, one that is closed does", .run = leaves_memory},
     {FIRST, .run = not_the_first},
 };
 

@@ -4,6 +4,7 @@
  * guests that asked, and as new after a restore. The timer itself is real; the
  * calls that set it pass through this program, which writes them down.
  */
+#include <errno.h>
 #include <signal.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -16,10 +17,11 @@
 
 /* Periods that the timer `watched` was set to, in ns, 0 = stopped. */
 static bool watching;
-static int watched;
+static const int *watched;
 static uint64_t settings[SETTINGS_MAX];
 static unsigned settings_n;
 static bool kick_at_stop; /* a last signal arrives while the timer is being stopped */
+static bool none_left;    /* the host has no more timers */
 
 void ktimer_set(int id, uint64_t first_ns, uint64_t repeat_ns)
 {
@@ -30,7 +32,7 @@ void ktimer_set(int id, uint64_t first_ns, uint64_t repeat_ns)
     };
 
     CHECK(syscall(SYS_timer_settime, id, 0, &t, NULL) == 0);
-    if (watching && id == watched) {
+    if (watching && id == *watched) {
         CHECK_EQ(first_ns, repeat_ns);
         if (settings_n < SETTINGS_MAX)
             settings[settings_n++] = repeat_ns;
@@ -44,6 +46,10 @@ int ktimer_create(int sig, int *id)
 {
     struct sigevent ev = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = sig};
 
+    if (none_left) {
+        errno = EAGAIN;
+        return -1;
+    }
     return (int)syscall(SYS_timer_create, CLOCK_MONOTONIC, &ev, id);
 }
 
@@ -54,7 +60,7 @@ void ktimer_delete(int id)
 
 static void watch(struct calling *c)
 {
-    watched = c->stop.guest_timer;
+    watched = &c->stop.timers[STOP_GUEST];
     watching = true;
     settings_n = 0;
 }
@@ -200,7 +206,7 @@ static void check_stopped(struct calling *c)
 {
     struct itimerspec now;
 
-    CHECK(syscall(SYS_timer_gettime, c->stop.guest_timer, &now) == 0);
+    CHECK(syscall(SYS_timer_gettime, c->stop.timers[STOP_GUEST], &now) == 0);
     CHECK_EQ(now.it_value.tv_sec, 0);
     CHECK_EQ(now.it_value.tv_nsec, 0);
     CHECK(!stop_timer_due(&c->stop));
@@ -329,6 +335,40 @@ static void restored_anew(int kvm_fd, const struct kvm_case *kc)
     calling_close(&c);
 }
 
+static void check_init_fails(struct calling *c, uint64_t limit_ns)
+{
+    struct err e = {.text = ""};
+
+    c->env.limit_ns = limit_ns;
+    run_outcome(&c->vm, &c->out);
+    none_left = true;
+    CHECK(guest_check(vm_restore(&c->vm, &e), &e) && run_init(&c->env, &c->out, &e) == -1);
+    none_left = false;
+    CHECK_EQ(e.status, STATUS_HOST);
+    CHECK_HAS(e.text, "host: cannot create a timer: ");
+    CHECK(!c->vm.ready);
+}
+
+/* Neither a run without its limit nor a guest without its timer. */
+static void needs_timers(int kvm_fd, const struct kvm_case *kc)
+{
+    struct image_options io = guest_options(SCRATCH_LEN_DEFAULT);
+    struct calling c;
+
+    if (!calling_open(&c, kvm_fd, "timer", kc->kind, &io, true))
+        return;
+    seam_fail(KVM_RUN, 0, 0);
+    check_init_fails(&c, GUEST_LIMIT_NS);
+    CHECK_EQ(seam.calls_n, 0);
+    check_init_fails(&c, 0);
+    CHECK(seam.calls_n > 0);
+    seam_fail(0, 0, 0);
+    c.env.limit_ns = GUEST_LIMIT_NS;
+    if (calling_start(&c))
+        CHECK_EQ(calling_call2(&c, "ticks", 2, 200), STATUS_OK);
+    calling_close(&c);
+}
+
 /* Of the two settings of --irqchip, only one makes a controller. */
 static void only_when_asked(int kvm_fd, const struct kvm_case *kc)
 {
@@ -386,6 +426,10 @@ static const struct kvm_case cases[] = {
      .kind = "i686"},
     {"i686-identity: a restore takes back what a guest left in vCPU and PIC", .run = restored_anew,
      .paging32 = true, .kind = "i686-identity"},
+    {"amd64: without a timer to be had no limit is left out, and no guest's timer", .run = needs_timers,
+     .kind = "amd64"},
+    {"i686: without a timer to be had no limit is left out, and no guest's timer", .run = needs_timers,
+     .paging32 = true, .kind = "i686"},
     {"amd64: interrupt controllers are made for guests that ask, and for no others", .run = only_when_asked,
      .kind = "amd64"},
     {"i686: interrupt controllers are made for guests that ask, and for no others", .run = only_when_asked,

@@ -397,7 +397,7 @@ static void test_stops(void)
             open_console();
             fill(blocking != 0);
             if (how == 0)
-                stop_arm(&stop, 40 * MS);
+                CHECK(stop_arm(&stop, 40 * MS, &e) == 0);
             else
                 other = beside(interrupt_late);
             start = host_monotonic();

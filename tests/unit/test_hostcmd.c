@@ -64,7 +64,7 @@ static enum hostcmd_end run(const char *command, size_t input_len, unsigned limi
     why = (struct err){.text = ""};
     if (stop_open(&stop, &e) != 0)
         abort();
-    stop_arm(&stop, limit_ms * MS);
+    CHECK(stop_arm(&stop, limit_ms * MS, &e) == 0);
     end = hostcmd_run(command, input, input_len, &stop, &out, &why);
     stop_close(&stop);
     CHECK_EQ(count_fds(), fds_n);
@@ -249,7 +249,7 @@ static void test_stops(void)
 
         if (stop_open(&stop, &e) != 0)
             abort();
-        stop_arm(&stop, 1);
+        CHECK(stop_arm(&stop, 1, &e) == 0);
         while (stop_why(&stop) == STOP_NONE)
             ;
         text_free(&out);

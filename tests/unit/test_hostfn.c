@@ -171,7 +171,7 @@ static void test_print(void)
         open_host();
         memset(large, 'x', sizeof(large));
         v[0] = (struct msg_value){.type = MSG_STRING, .data = (const uint8_t *)large, .len = sizeof(large)};
-        stop_arm(&stop, 50000000);
+        CHECK(stop_arm(&stop, 50000000, &e) == 0);
         CHECK_EQ(call("HostPrint", MSG_INT, v, 1), HOSTFN_STOPPED);
         close_host();
     }
@@ -401,7 +401,7 @@ static void test_arguments(void)
     tap_case("a stop ends a command, and is no result");
     host.commands_n = 0;
     CHECK(hostfn_add(&host, "f=sleep 60", &e) == 0);
-    stop_arm(&stop, 50000000);
+    CHECK(stop_arm(&stop, 50000000, &e) == 0);
     CHECK_EQ(call("f", MSG_VOID, NULL, 0), HOSTFN_STOPPED);
     close_host();
 }

@@ -326,6 +326,63 @@ static void test_fill(void)
     region_unmap(&r);
 }
 
+static void test_populate(void)
+{
+    struct region r = map(PAGES_N * PAGE_LEN), other = map(PAGE_LEN);
+    bool can = madvise(other.base, PAGE_LEN, 23) == 0; /* MADV_POPULATE_WRITE, Linux 5.14 */
+    unsigned before = resident_pages(&r);
+    unsigned char there[PAGES_N];
+
+    tap_case("what is populated has memory, reads as zero, and is all that has");
+    CHECK_EQ(before, 0);
+    region_populate(r.base + 2 * PAGE_LEN, 3 * PAGE_LEN);
+    CHECK_EQ(resident_pages(&r), can ? 3 : 0);
+    CHECK(mincore(r.base, r.len, there) == 0);
+    CHECK_EQ(there[2] & there[3] & there[4] & 1, can);
+    CHECK(all_bytes_are(&r, 0));
+
+    tap_case("where the host cannot populate, nothing happens");
+    region_unmap(&other);
+    errno = 0;
+    region_populate(r.base + 1, PAGE_LEN);
+    CHECK(errno == EINVAL && all_bytes_are(&r, 0));
+    region_unmap(&r);
+}
+
+static void test_split(void)
+{
+    struct region r = map(PAGES_N * PAGE_LEN), rest;
+    uint8_t *base = r.base;
+
+    tap_case("a mapping is split at a page, and each part goes by itself");
+    region_split(&r, 3 * PAGE_LEN, &rest);
+    CHECK(r.base == base && r.len == 3 * PAGE_LEN);
+    CHECK(rest.base == base + 3 * PAGE_LEN && rest.len == (PAGES_N - 3) * PAGE_LEN);
+    region_unmap(&r);
+    CHECK_EQ(signal_of(read_first, base + 2 * PAGE_LEN), SIGSEGV);
+    CHECK_EQ(signal_of(read_first, rest.base), 0);
+    r = rest;
+
+    tap_case("split at its end there is no second part");
+    region_split(&r, (PAGES_N - 3) * PAGE_LEN, &rest);
+    CHECK(rest.base == NULL && rest.len == 0);
+    CHECK_EQ(r.len, (PAGES_N - 3) * PAGE_LEN);
+    region_unmap(&r);
+}
+
+/* In a process of its own: it cannot be taken back. */
+static void unmap_kept(uint8_t *p)
+{
+    struct region r = {p, PAGE_LEN};
+
+    region_keep_mapped();
+    region_unmap(&r);
+    read_first(p);
+    CHECK(r.base == NULL && r.len == 0);
+    if (!tap_ok)
+        abort();
+}
+
 static void test_unmap(void)
 {
     struct region r;
@@ -343,6 +400,11 @@ static void test_unmap(void)
     region_unmap(&r);
     CHECK(r.base == NULL);
     CHECK_EQ(r.len, 0);
+
+    tap_case("in a process that is about to end the region is empty, and its memory still there");
+    r = map(PAGE_LEN);
+    CHECK_EQ(signal_of(unmap_kept, r.base), 0);
+    region_unmap(&r);
 }
 
 int main(void)
@@ -355,6 +417,8 @@ int main(void)
     test_seal();
     test_clear();
     test_fill();
+    test_populate();
+    test_split();
     test_unmap();
 
     tap_case("a length of zero or of part of a page is a programming error");

@@ -525,7 +525,7 @@ static void test_ends(void)
     len = make_call("f", true, NULL, 0);
     CHECK(hostfn_add(&host, "f=sleep 60", &e) == 0);
     put(message, len, len);
-    stop_arm(&stop, 30000000);
+    CHECK(stop_arm(&stop, 30000000, &e) == 0);
     CHECK_EQ(serve_call(&vm, &service, &e), SERVED_STOPPED);
     CHECK_EQ(load_le64(in()), EMPTY);
     stop_disarm(&stop);

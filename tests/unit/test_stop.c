@@ -108,6 +108,22 @@ static void open_stop(void)
     stop_watch(&stop, &machine);
 }
 
+static void arm(uint64_t ns)
+{
+    struct err e = {.text = ""};
+
+    CHECK(stop_arm(&stop, ns, &e) == 0);
+    CHECK_STR(e.text, "");
+}
+
+static void set_timer(uint64_t period_ns)
+{
+    struct err e = {.text = ""};
+
+    CHECK(stop_set_timer(&stop, period_ns, &e) == 0);
+    CHECK_STR(e.text, "");
+}
+
 static void test_limits(void)
 {
     uint64_t start;
@@ -120,7 +136,7 @@ static void test_limits(void)
 
     tap_case("a limit stops the guest when its time has passed, and not before");
     start = host_monotonic();
-    stop_arm(&stop, 30 * MS);
+    arm(30 * MS);
     CHECK(stop_why(&stop) == STOP_NONE || host_monotonic() - start >= 30 * MS);
     CHECK(wait_for_kick());
     CHECK(host_monotonic() - start >= 30 * MS);
@@ -136,28 +152,28 @@ static void test_limits(void)
     CHECK(!kicked());
 
     tap_case("a later limit replaces an earlier one");
-    stop_arm(&stop, 20 * MS);
-    stop_arm(&stop, FAR);
+    arm(20 * MS);
+    arm(FAR);
     sleep_ms(60);
     CHECK(!kicked());
     CHECK_EQ(stop_why(&stop), STOP_NONE);
 
     tap_case("an earlier limit replaces a later one");
-    stop_arm(&stop, 20 * MS);
+    arm(20 * MS);
     CHECK(wait_for_kick());
     CHECK_EQ(stop_why(&stop), STOP_TIMEOUT);
 
     tap_case("a limit that passed in one run does not end the next, even if its signal comes only then");
     sleep_ms(30);
-    stop_arm(&stop, FAR);
+    arm(FAR);
     CHECK_EQ(stop_why(&stop), STOP_NONE);
     raise(SIGALRM);
     CHECK(wait_for_kick());
     CHECK_EQ(stop_why(&stop), STOP_NONE);
 
     tap_case("a limit of nothing is none");
-    stop_arm(&stop, 20 * MS);
-    stop_arm(&stop, 0);
+    arm(20 * MS);
+    arm(0);
     sleep_ms(50);
     CHECK(!kicked());
     CHECK_EQ(stop_why(&stop), STOP_NONE);
@@ -166,11 +182,11 @@ static void test_limits(void)
     {
         struct itimerspec t;
 
-        stop_arm(&stop, 7 * 1000 * MS + 500 * MS);
-        CHECK(syscall(SYS_timer_gettime, stop.limit_timer, &t) == 0);
+        arm(7 * 1000 * MS + 500 * MS);
+        CHECK(syscall(SYS_timer_gettime, stop.timers[STOP_LIMIT], &t) == 0);
         CHECK(t.it_value.tv_sec == 7 && t.it_value.tv_nsec <= 500000000 && t.it_value.tv_nsec > 100000000);
-        stop_arm(&stop, 3000 * 1000 * MS);
-        CHECK(syscall(SYS_timer_gettime, stop.limit_timer, &t) == 0);
+        arm(3000 * 1000 * MS);
+        CHECK(syscall(SYS_timer_gettime, stop.timers[STOP_LIMIT], &t) == 0);
         CHECK(t.it_value.tv_sec >= 2999 && t.it_value.tv_sec <= 3000);
     }
     stop_close(&stop);
@@ -198,7 +214,7 @@ static void test_signals(void)
     tap_case("a signal outlasts limits that are armed, passed or disarmed after it");
     open_stop();
     raise(SIGINT);
-    stop_arm(&stop, MS);
+    arm(MS);
     sleep_ms(5);
     CHECK_EQ(stop_why(&stop), STOP_SIGINT);
     stop_disarm(&stop);
@@ -214,7 +230,7 @@ static void test_signals(void)
         char c;
 
         CHECK(pipe(fd) == 0);
-        stop_arm(&stop, 20 * MS);
+        arm(20 * MS);
         CHECK(read(fd[0], &c, 1) == -1 && errno == EINTR);
         CHECK_EQ(stop_why(&stop), STOP_TIMEOUT);
         close(fd[0]);
@@ -284,7 +300,7 @@ static void test_handlers(void)
     tap_case("an ignored SIGALRM is not ignored by a limit");
     signal(SIGALRM, SIG_IGN);
     open_stop();
-    stop_arm(&stop, 10 * MS);
+    arm(10 * MS);
     CHECK(wait_for_kick());
     stop_close(&stop);
     signal(SIGALRM, SIG_DFL);
@@ -311,7 +327,7 @@ static void test_handlers(void)
     tap_case("closing leaves no timer, and no kick comes after it");
     open_stop();
     CHECK(timers_n > 0);
-    stop_arm(&stop, MS);
+    arm(MS);
     stop_tick(&stop);
     raise(SIGINT);
     stop_close(&stop);
@@ -321,32 +337,76 @@ static void test_handlers(void)
     CHECK(!kicked());
 }
 
-static void test_failures(void)
+static void check_creation_failed(int result, const struct err *e)
 {
+    create_fails = 0;
+    CHECK_EQ(result, -1);
+    CHECK_EQ(e->status, STATUS_HOST);
+    CHECK_HAS(e->text, "host: cannot create a timer: ");
+}
+
+static void test_creation(void)
+{
+    struct err e = {.text = ""};
     struct sigaction sa;
-    unsigned n, wanted;
+    int result;
 
-    tap_case("when any of the timers cannot be made nothing is left and no handler changed");
-    creations_n = 0;
+    tap_case("limit and guest timer are made when first needed, and once");
     open_stop();
-    wanted = creations_n;
+    CHECK_EQ(timers_n, 1);
+    stop_tick(&stop);
+    arm(0);
+    stop_disarm(&stop);
+    set_timer(0);
+    CHECK_EQ(timers_n, 1);
+    arm(FAR);
+    CHECK_EQ(timers_n, 2);
+    set_timer(FAR);
+    CHECK_EQ(timers_n, 3);
+    stop_disarm(&stop);
+    arm(FAR);
+    set_timer(0);
+    set_timer(FAR);
+    CHECK_EQ(timers_n, 3);
     stop_close(&stop);
-    CHECK(wanted >= 2);
-    for (n = 1; n <= wanted; n++) {
-        struct err e = {.text = ""};
+    CHECK_EQ(timers_n, 0);
 
-        creations_n = 0;
-        create_fails = n;
-        CHECK(stop_open(&stop, &e) == -1);
-        create_fails = 0;
-        CHECK_EQ(e.status, STATUS_HOST);
-        CHECK_HAS(e.text, "host: cannot create a timer: ");
-        CHECK_EQ(timers_n, 0);
-        CHECK(sigaction(SIGINT, NULL, &sa) == 0);
-        CHECK(sa.sa_handler == SIG_DFL);
-        open_stop();
-        stop_close(&stop);
-    }
+    tap_case("when no timer for ticks can be made nothing is left and no handler changed");
+    creations_n = 0;
+    create_fails = 1;
+    result = stop_open(&stop, &e);
+    check_creation_failed(result, &e);
+    CHECK_EQ(timers_n, 0);
+    CHECK(sigaction(SIGINT, NULL, &sa) == 0);
+    CHECK(sa.sa_handler == SIG_DFL);
+    open_stop();
+
+    tap_case("when none for a limit can be made there is no limit, and the next may have one");
+    creations_n = 0;
+    create_fails = 1;
+    e = (struct err){.text = ""};
+    result = stop_arm(&stop, 1, &e);
+    check_creation_failed(result, &e);
+    sleep_ms(1);
+    CHECK_EQ(stop_why(&stop), STOP_NONE);
+    arm(MS);
+    CHECK(wait_for_kick());
+    CHECK_EQ(stop_why(&stop), STOP_TIMEOUT);
+
+    tap_case("when none for the guest can be made its timer does not run, and may be started anew");
+    creations_n = 0;
+    create_fails = 1;
+    e = (struct err){.text = ""};
+    result = stop_set_timer(&stop, 1, &e);
+    check_creation_failed(result, &e);
+    sleep_ms(1);
+    CHECK(!stop_timer_due(&stop));
+    set_timer(0);
+    set_timer(MS);
+    sleep_ms(2);
+    CHECK(stop_timer_due(&stop));
+    stop_close(&stop);
+    CHECK_EQ(timers_n, 0);
 }
 
 static void test_ticks(void)
@@ -369,7 +429,7 @@ static void test_ticks(void)
     {
         struct itimerspec t;
 
-        CHECK(syscall(SYS_timer_gettime, stop.tick_timer, &t) == 0);
+        CHECK(syscall(SYS_timer_gettime, stop.timers[STOP_TICK], &t) == 0);
         CHECK(t.it_value.tv_sec == 0 && t.it_value.tv_nsec <= 20000000);
         CHECK(t.it_interval.tv_sec == 0 && t.it_interval.tv_nsec == 0);
     }
@@ -418,7 +478,7 @@ static void test_guest_timer(void)
     open_stop();
     CHECK(!stop_timer_due(&stop));
     now = host_monotonic();
-    stop_set_timer(&stop, 20 * MS);
+    set_timer(20 * MS);
     due = stop.due_at;
     CHECK(due >= now + 20 * MS);
     CHECK(!stop_timer_due(&stop) || host_monotonic() >= due);
@@ -431,19 +491,19 @@ static void test_guest_timer(void)
     CHECK_EQ((stop.due_at - due) % (20 * MS), 0);
     CHECK(stop.due_at <= host_monotonic() + 20 * MS);
     CHECK_EQ(stop_why(&stop), STOP_NONE);
-    stop_set_timer(&stop, 3600 * 1000 * MS);
+    set_timer(3600 * 1000 * MS);
     CHECK(!stop_timer_due(&stop));
 
     tap_case("a timer of 0 is none, and one of a second and more fits its interval");
-    stop_set_timer(&stop, 0);
+    set_timer(0);
     machine_unkick(&machine);
     sleep_ms(50);
     CHECK(!kicked() && !stop_timer_due(&stop));
-    stop_set_timer(&stop, 1500 * MS);
+    set_timer(1500 * MS);
     {
         struct itimerspec t;
 
-        CHECK(syscall(SYS_timer_gettime, stop.guest_timer, &t) == 0);
+        CHECK(syscall(SYS_timer_gettime, stop.timers[STOP_GUEST], &t) == 0);
         CHECK(t.it_interval.tv_sec == 1 && t.it_interval.tv_nsec == 500000000);
     }
     stop_close(&stop);
@@ -454,7 +514,7 @@ int main(void)
     test_limits();
     test_signals();
     test_handlers();
-    test_failures();
+    test_creation();
     test_ticks();
     test_guest_timer();
     return tap_done();

@@ -427,7 +427,6 @@ static const struct {
 } tests[] = {
     {"switched back and forth, each is as in a new machine", back_and_forth},
     {"so it is after attacks", after_attacks},
-    {"what the last one had more of is gone", placed_before},
     {"other shapes are not taken", other_shapes},
 };
 
@@ -443,6 +442,12 @@ static const struct kvm_case more[] = {
      .paging32 = true, .kind = "i686", .n = LARGE | SHARED},
     {"i686, pages shared, the host copying: switched back and forth, each is as in a new machine",
      .run = back_and_forth, .paging32 = true, .kind = "i686", .n = LARGE | SHARED | COW_HOST},
+    {"amd64: what the last one had more of is gone", .run = placed_before, .kind = "amd64", .n = LARGE},
+    {"amd64, copying all: what the last one had more of is gone", .run = placed_before, .kind = "amd64",
+     .n = LARGE | TRACK(TRACK_COPY)},
+    {"i686-identity: what the last one had more of is gone", .run = placed_before, .kind = "i686-identity"},
+    {"i686, the host copying: what the last one had more of is gone", .run = placed_before, .paging32 = true,
+     .kind = "i686", .n = LARGE | COW_HOST},
     {"amd64: a switch that fails leaves nothing behind", .run = fails, .kind = "amd64", .n = LARGE},
     {"amd64, the host copying: a switch that fails leaves nothing behind", .run = fails, .kind = "amd64",
      .n = LARGE | COW_HOST},

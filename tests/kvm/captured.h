@@ -200,6 +200,23 @@ static inline bool captured_make(struct calling *c, struct snapshot *s)
     return guest_check(capture_make(&c->vm, s, &e), &e);
 }
 
+/* Of a new guest of the sample, asked `counts_n` times to "count": a snapshot, the caller's. False without one. */
+static inline bool captured_new(int kvm_fd, const char *sample, const char *kind,
+                                const struct image_options *io, unsigned counts_n, struct snapshot *s)
+{
+    struct calling c;
+    bool made;
+
+    if (!calling_open(&c, kvm_fd, sample, kind, io, io->sizes.apic))
+        return false;
+    made = calling_start(&c);
+    while (made && counts_n-- != 0)
+        made = CHECK_EQ(calling_call0(&c, "count"), STATUS_OK);
+    made = made && captured_make(&c, s);
+    calling_close(&c);
+    return made;
+}
+
 /* The snapshot as it comes back from a file, which is gone afterwards; *s becomes that. */
 static inline bool captured_through_file(struct snapshot *s)
 {

@@ -30,8 +30,7 @@ static bool make_large(int kvm_fd, const char *kind, struct snapshot *out)
 {
     struct image_options io = guest_options(SCRATCH_LEN_DEFAULT);
     uint64_t *data = malloc(DATA_LEN), seed = 3, i;
-    struct calling c;
-    bool made = false;
+    bool made;
 
     if (!CHECK(data != NULL))
         return false;
@@ -40,10 +39,7 @@ static bool make_large(int kvm_fd, const char *kind, struct snapshot *out)
     io.sizes.scratch_len = (uint64_t)1 << 20;
     io.init_data = (const uint8_t *)data;
     io.init_data_len = DATA_LEN;
-    if (calling_open(&c, kvm_fd, "dirty", kind, &io, false)) {
-        made = calling_start(&c) && captured_make(&c, out);
-        calling_close(&c);
-    }
+    made = captured_new(kvm_fd, "dirty", kind, &io, 0, out);
     free(data);
     if (made && !captured_through_file(out)) {
         snapshot_free(out);
@@ -209,18 +205,13 @@ static void check_dies(const char *what, uint8_t *at)
 /* Captured and from a file, with a VM that runs it: at the first and the last byte, by all names. */
 static void stray_write(int kvm_fd, const struct kvm_case *kc)
 {
-    struct image_options io = guest_options(SCRATCH_LEN_DEFAULT);
+    const struct image_options io = guest_options(SCRATCH_LEN_DEFAULT);
     struct snapshot snap;
     struct calling c;
     unsigned i, j, shared = 0;
 
-    if (!calling_open(&c, kvm_fd, kc->n != 0 ? "shared" : "dirty", kc->kind, &io, false))
+    if (!captured_new(kvm_fd, kc->n != 0 ? "shared" : "dirty", kc->kind, &io, 0, &snap))
         return;
-    if (!calling_start(&c) || !captured_make(&c, &snap)) {
-        calling_close(&c);
-        return;
-    }
-    calling_close(&c);
     for (i = 0; i < 2 && tap_ok; i++) {
         if (i == 1 && !captured_through_file(&snap))
             break;

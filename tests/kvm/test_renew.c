@@ -17,22 +17,14 @@
 /* A guest that counts its calls, after `calls_n` of them, in a file. */
 static bool make_snapshot(int kvm_fd, const char *kind, unsigned calls_n, struct snapshot *out)
 {
-    struct image_options io = guest_options(SCRATCH_LEN_DEFAULT);
-    struct calling c;
-    bool made = false;
+    const struct image_options io = guest_options(SCRATCH_LEN_DEFAULT);
 
-    if (!calling_open(&c, kvm_fd, "lineage", kind, &io, false))
+    if (!captured_new(kvm_fd, "lineage", kind, &io, calls_n, out))
         return false;
-    made = calling_start(&c);
-    while (made && calls_n-- != 0)
-        made = CHECK_EQ(calling_call0(&c, "count"), STATUS_OK);
-    made = made && captured_make(&c, out);
-    calling_close(&c);
-    if (made && !captured_through_file(out)) {
-        snapshot_free(out);
-        made = false;
-    }
-    return made;
+    if (captured_through_file(out))
+        return true;
+    snapshot_free(out);
+    return false;
 }
 
 /* Call it: the number of the call since it was restored, from 1. -1: the host failed. */

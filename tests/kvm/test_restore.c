@@ -295,6 +295,14 @@ static void rodata_is_shared(int kvm_fd, const struct kvm_case *kc)
     snapshot_free(&snap);
 }
 
+static bool capture_cow(int kvm_fd, const char *kind, bool irqchip, struct snapshot *out)
+{
+    struct image_options io = guest_options(SCRATCH_LEN_DEFAULT);
+
+    io.sizes.apic = irqchip;
+    return captured_new(kvm_fd, "cow", kind, &io, 0, out);
+}
+
 /* --- a call fails amid a restore ---------------------------------------------------------------------- */
 
 #define CALLS_MAX 100
@@ -306,20 +314,12 @@ static void rodata_is_shared(int kvm_fd, const struct kvm_case *kc)
 static void every_call_fails(int kvm_fd, const struct kvm_case *kc)
 {
     static const int errors[] = {EIO, ENOMEM, EINTR, EEXIST};
-    struct image_options io = guest_options(SCRATCH_LEN_DEFAULT);
-    bool irqchip = kc->n != 0;
     struct snapshot snap;
     struct calling c;
     unsigned i, total = 0, slots = 0;
 
-    io.sizes.apic = irqchip;
-    if (!calling_open(&c, kvm_fd, "cow", kc->kind, &io, irqchip))
+    if (!capture_cow(kvm_fd, kc->kind, kc->n != 0, &snap))
         return;
-    if (!calling_start(&c) || !captured_make(&c, &snap)) {
-        calling_close(&c);
-        return;
-    }
-    calling_close(&c);
     for (i = 1; i <= CALLS_MAX && tap_ok; i++) {
         struct err e = {.text = ""};
 
@@ -359,18 +359,18 @@ static void every_call_fails(int kvm_fd, const struct kvm_case *kc)
 /* --- translations ---------------------------------------------------------------------------------------- */
 
 /*
- * Whether KVM drops translations between a restore and the run after it. No machine that this is tested on shows one
+ * Restore; whether KVM drops translations between that and the next run. No machine that this is tested on shows one
  * that is left, so it is seen by what KVM is told: it drops them when CR3, EFER and the like change, or a slot goes.
- * `deferred`: what it finds in the run page counts as well.
+ * What it finds in the run page counts as well.
  */
-static void restore_and_look(struct calling *c, bool *dropped)
+static bool restore_drops(struct calling *c)
 {
     const struct kvm_run *run = c->vm.machine.run;
 
     seam.drops_n = 0;
-    *dropped = captured_restore(c) &&
-               (seam.drops_n != 0 || ((run->kvm_dirty_regs & KVM_SYNC_X86_SREGS) != 0 &&
-                                      seam_paging_differs(c->vm.machine.vcpu_fd, &run->s.regs.sregs)));
+    return captured_restore(c) &&
+           (seam.drops_n != 0 || ((run->kvm_dirty_regs & KVM_SYNC_X86_SREGS) != 0 &&
+                                  seam_paging_differs(c->vm.machine.vcpu_fd, &run->s.regs.sregs)));
 }
 
 enum { SYNCED, NOT_SYNCED, NO_NX, WAYS_N };
@@ -378,19 +378,12 @@ enum { SYNCED, NOT_SYNCED, NO_NX, WAYS_N };
 static void translations_drop(int kvm_fd, const struct kvm_case *kc)
 {
     static const int tracks[] = {TRACK_BEST, TRACK_LOG, TRACK_COPY};
-    struct image_options io = guest_options(SCRATCH_LEN_DEFAULT);
     struct snapshot snap;
     struct calling c;
     unsigned i, way, round;
-    bool dropped;
 
-    if (!calling_open(&c, kvm_fd, "cow", kc->kind, &io, false))
+    if (!capture_cow(kvm_fd, kc->kind, false, &snap))
         return;
-    if (!calling_start(&c) || !captured_make(&c, &snap)) {
-        calling_close(&c);
-        return;
-    }
-    calling_close(&c);
     for (i = 0; i < 2 * sizeof(tracks) / sizeof(tracks[0]) && tap_ok; i++) {
         calling_track = tracks[i / 2];
         calling_cow_host = i % 2 != 0;
@@ -403,8 +396,7 @@ static void translations_drop(int kvm_fd, const struct kvm_case *kc)
             if (way == NO_NX && c.vm.baseline.drops == DROP_BY_EFER)
                 c.vm.baseline.drops = DROP_BY_CR3;
             for (round = 0; round < 4 && tap_ok; round++) {
-                restore_and_look(&c, &dropped);
-                CHECK(dropped || round == 0);
+                CHECK(restore_drops(&c) || round == 0);
                 CHECK_EQ(calling_call1(&c, "fill", round), STATUS_OK);
             }
             if (!tap_ok)
@@ -445,19 +437,12 @@ static enum status restore_status(int kvm_fd, const struct snapshot *snap, uint3
 static void refused_values(int kvm_fd, const struct kvm_case *kc)
 {
     static const uint32_t requests[] = {(uint32_t)KVM_SET_SREGS, (uint32_t)KVM_SET_MSRS};
-    struct image_options io = guest_options(SCRATCH_LEN_DEFAULT);
     struct snapshot snap;
-    struct calling c;
     uint32_t index;
     unsigned i;
 
-    if (!calling_open(&c, kvm_fd, "cow", kc->kind, &io, false))
+    if (!capture_cow(kvm_fd, kc->kind, false, &snap))
         return;
-    if (!calling_start(&c) || !captured_make(&c, &snap)) {
-        calling_close(&c);
-        return;
-    }
-    calling_close(&c);
     CHECK(snap.msrs_n > 1);
     index = snap.msrs[snap.msrs_n - 1].index;
     for (i = 0; i < 2; i++)

@@ -209,23 +209,16 @@ static void serve_many(struct talk *t)
 /* Save a guest that has counted `n` calls; false with no file. */
 static bool make_file(int kvm_fd, const char *kind, uint64_t scratch_len, unsigned n, char *path)
 {
-    struct image_options io = guest_options(scratch_len);
+    const struct image_options io = guest_options(scratch_len);
     struct err e = {.text = ""};
     struct snapshot snap;
-    struct calling c;
     int fd = mkstemp(path);
-    bool made = false;
+    bool made;
 
     if (!CHECK(fd >= 0))
         return false;
     close(fd);
-    if (calling_open(&c, kvm_fd, "calls", kind, &io, false)) {
-        made = calling_start(&c);
-        while (made && n-- != 0)
-            made = CHECK_EQ(calling_call0(&c, "count"), STATUS_OK);
-        made = made && captured_make(&c, &snap);
-        calling_close(&c);
-    }
+    made = captured_new(kvm_fd, "calls", kind, &io, n, &snap);
     if (made) {
         made = guest_check(snapfile_write(&snap, path, &e), &e);
         snapshot_free(&snap);

@@ -15,6 +15,7 @@
 #   LAB_TIMEOUT=1200 seconds that the whole boot may take
 #   LAB_LIMIT=2m     how long each command may
 #   LAB_MEMORY=1024  what the machine has, in MB
+#   LAB_RCU=expedited  or default: how long its kernel waits when machines are made and destroyed
 #   TEST_SCALE=1     how much more than usual the test programs do; beyond 1 nothing else limits their time
 #   VMM_MUST_RUN=1   what cannot run here is a failure and not a skip
 #
@@ -404,7 +405,7 @@ while [ $# -gt 0 ]; do
         kernels=1 catalogue=tests/lab/kernels-pae log_kept=$lab/serial-kernels-pae.log
         # QEMU's processor loses its way in a guest's three-level tables (PAE) under nested paging;
         # without that it is KVM that walks them.
-        qemu_words+=(-cpu 'max,+svm,-npt')
+        qemu_words+=(-cpu "$qemu_cpu,-npt")
         ;;
     --one | --keep-log | --dir | --catalogue)
         [ $# -ge 2 ] || usage

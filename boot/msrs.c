@@ -2,13 +2,14 @@
 #include "boot/msrs.h"
 
 #include "boot/snapshot.h"
+#include "boot/x86.h"
 
 const uint32_t guest_msrs[GUEST_MSRS_N] = {
     0x00000010, /* TSC */
     0x00000174, /* SYSENTER_CS */
     0x00000175, /* SYSENTER_ESP */
     0x00000176, /* SYSENTER_EIP */
-    0xc0000080, /* EFER: its value travels with the system registers */
+    MSR_EFER,   /* its value travels with the system registers */
     0xc0000081, /* STAR */
     0xc0000082, /* LSTAR */
     0xc0000083, /* CSTAR */
@@ -23,7 +24,7 @@ _Static_assert(GUEST_MSRS_N <= SNAPSHOT_MSRS_MAX, "a snapshot holds them all");
 /* EFER and the segment bases are system registers to KVM: one owner each. */
 static bool is_in_sregs(uint32_t index)
 {
-    return index == 0xc0000080 || index == 0xc0000100 || index == 0xc0000101;
+    return index == MSR_EFER || index == 0xc0000100 || index == 0xc0000101;
 }
 
 bool guest_msr_is_captured(uint32_t index)

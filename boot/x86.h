@@ -26,6 +26,7 @@
 #define CR4_OSXSAVE        0x00040000u /* XSAVE, and with it XCR0 */
 #define CR4_LA57           0x00001000u /* 57-bit linear addresses: five levels of tables */
 
+#define MSR_EFER           0xc0000080u /* SDM 4, "IA-32 Architectural MSRs" */
 #define EFER_SCE           0x00000001u /* SYSCALL */
 #define EFER_LME           0x00000100u /* long mode enable */
 #define EFER_LMA           0x00000400u /* long mode active */

@@ -15,7 +15,6 @@
 #include "mem/num.h"
 
 #define MSR_TSC          0x10u
-#define MSR_EFER         0xc0000080u
 #define FAR_TSC          ((uint64_t)1 << 48)
 #define TSS_BUSY         2u     /* of a type, SDM 3A, "TSS Descriptor" */
 #define RECORD_LEN       8      /* of a record's head */
@@ -315,13 +314,15 @@ void state_refit_baseline(struct state_baseline *b, const struct snapshot *old, 
     add_efer(b, s);
 }
 
-void state_choose_drop(struct state_baseline *b, struct machine *m)
+void state_choose_drop(struct state_baseline *b, struct machine *m, bool shadows)
 {
     static const struct cpu_msr efer[] = {{.index = MSR_EFER, .value = EFER_NXE}, {.index = MSR_EFER}};
     struct err refused;
 
-    /* Refused where the CPU has no NX, or it was turned off. */
-    b->drops = machine_set_msrs(m, efer, 2, &refused) == 0 ? DROP_BY_EFER : DROP_BY_CR3;
+    if (shadows)
+        b->drops = DROP_NOT;
+    else /* Refused where the CPU has no NX, or it was turned off. */
+        b->drops = machine_set_msrs(m, efer, 2, &refused) == 0 ? DROP_BY_EFER : DROP_BY_CR3;
 }
 
 /* --- general registers: a bare kernel's -------------------------------------------------------------- */

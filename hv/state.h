@@ -47,8 +47,8 @@ void state_free_baseline(struct state_baseline *b);
 int state_fit_baseline(struct state_baseline *b, struct machine *m, const struct snapshot *s, bool irqchip,
                        struct err *e);
 
-/* Find out, before the first run, how translations can be dropped: `drops`. */
-void state_choose_drop(struct state_baseline *b, struct machine *m);
+/* Find out, before the first run, how translations are dropped: `drops`. `shadows`: kvm_shadows_tables. */
+void state_choose_drop(struct state_baseline *b, struct machine *m, bool shadows);
 
 /*
  * Make it what a guest of `s` is reset to, instead of one of `old`, whose MSRs

@@ -266,10 +266,8 @@ int vm_open(struct vm *out, int kvm_fd, const struct snapshot *snap, const struc
         result = -1;
     if (result != 0)
         vm_close(vm);
-    else if (vm->shadows)
-        vm->baseline.drops = DROP_NOT;
     else if (vm->warm)
-        state_choose_drop(&vm->baseline, &vm->machine);
+        state_choose_drop(&vm->baseline, &vm->machine, vm->shadows);
     /* Once: from then on no machine has one. */
     return result == MACHINE_SHOWS_APIC ? vm_open(out, kvm_fd, snap, opt, e) : result;
 }

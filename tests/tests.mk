@@ -24,28 +24,37 @@ $(B)/tests/kvm/test_%: tests/kvm/test_%.c $(B)/libvmm.a Makefile tests/tests.mk
 
 # Fuzz targets are built by clang with glibc, from the sources and not from the library: libFuzzer
 # needs its instrumentation in the code under test. The full flavour's sources, whatever is built.
-fuzz_cc := clang-14
-fuzz_flags := -std=c11 -O1 -g -I. -D_GNU_SOURCE -DVMM_FLAVOUR='"fuzz"' -fno-strict-aliasing \
-	-fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all
+# The targets share objects: in build/fuzz/of; in build/fuzz/plain for those that look at every entry of every
+# table, which would be many times slower if the fuzzer was told of each comparison; and in build/fuzz/cover
+# for programs that show what a corpus reaches.
 fuzz_src := $(filter-out hv/% mem/heap.c boot/guest_i686_none.c boot/bare_none.c,\
 	$(wildcard mem/*.c paging/*.c boot/*.c))
-fuzz_targets := $(patsubst tests/fuzz/%.c,build/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
+fuzz_names := $(basename $(notdir $(wildcard tests/fuzz/fuzz_*.c)))
+fuzz_plain := $(addprefix build/fuzz/fuzz_,walk spaces compact)
+fuzz_targets := $(fuzz_names:%=build/fuzz/%)
+fuzz_cover := $(fuzz_names:%=build/fuzz/cover/%)
+fuzz_cc := clang-14 -std=c11 -g -I. -D_GNU_SOURCE -DVMM_FLAVOUR='"fuzz"' -fno-strict-aliasing
+fuzz_san := address,undefined -fno-sanitize-recover=all
 
 fuzz: $(fuzz_targets)
 
-# These bring their room of hv along.
-build/fuzz/fuzz_json: hv/jsonin.c hv/jsonin.h tests/unit/json_valid.h
-build/fuzz/fuzz_bus: $(wildcard hv/bus.[ch] hv/dev_*.[ch])
-build/fuzz/fuzz_batch: $(foreach room,args batchfile text words,hv/$(room).c hv/$(room).h)
+build/fuzz/of/%.o: fuzz_flags := -O1 -fsanitize=fuzzer-no-link,$(fuzz_san)
+build/fuzz/plain/%.o: fuzz_flags := -O2 -fsanitize=fuzzer-no-link,$(fuzz_san) -fno-sanitize-coverage=trace-cmp
+build/fuzz/cover/%.o: fuzz_flags := -O1 -fsanitize=fuzzer-no-link -fprofile-instr-generate -fcoverage-mapping
 
-# These look at every entry of every table: told of each comparison, the fuzzer would be many times slower.
-build/fuzz/fuzz_walk build/fuzz/fuzz_spaces build/fuzz/fuzz_compact: \
-	fuzz_flags += -O2 -fno-sanitize-coverage=trace-cmp
-
-build/fuzz/fuzz_%: tests/fuzz/fuzz_%.c $(fuzz_src) \
-		$(wildcard mem/*.h paging/*.h boot/*.h tests/fuzz/*.h tests/unit/*.h)
+build/fuzz/of/%.o build/fuzz/plain/%.o build/fuzz/cover/%.o: %.c tests/tests.mk
 	@mkdir -p $(@D)
-	$(fuzz_cc) $(fuzz_flags) -o $@ $< $(fuzz_src)
+	$(fuzz_cc) $(fuzz_flags) -MMD -MP -c -o $@ $<
+
+$(filter-out $(fuzz_plain),$(fuzz_targets)): build/fuzz/%: build/fuzz/of/tests/fuzz/%.o \
+		$(fuzz_src:%.c=build/fuzz/of/%.o)
+	$(fuzz_cc) -fsanitize=fuzzer,$(fuzz_san) -o $@ $^
+
+$(fuzz_plain): build/fuzz/%: build/fuzz/plain/tests/fuzz/%.o $(fuzz_src:%.c=build/fuzz/plain/%.o)
+	$(fuzz_cc) -fsanitize=fuzzer,$(fuzz_san) -o $@ $^
+
+$(fuzz_cover): build/fuzz/cover/%: build/fuzz/cover/tests/fuzz/%.o $(fuzz_src:%.c=build/fuzz/cover/%.o)
+	$(fuzz_cc) -fsanitize=fuzzer -fprofile-instr-generate -o $@ $^
 
 # The benchmark. floor and the raw programs share no code with what they are compared to: no library, no
 # -I. to include from, and what these say "tests/bench/..." to includes nothing of vmm either.
@@ -103,5 +112,6 @@ soak:
 	tests/check.sh --soak
 
 -include $(addsuffix .d,$(unit_tests) $(kvm_tests) $(bench_programs) $(B)/tests/lab/typist)
+-include $(wildcard build/fuzz/*/*/*.d build/fuzz/*/tests/fuzz/*.d)
 
 .PHONY: tests fuzz bench bench-programs lint coverage mutate fuzz-replay lab lab-shell demo check soak

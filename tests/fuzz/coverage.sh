@@ -12,22 +12,9 @@ fi
 target=$1
 min=$2
 shift 2
-out=build/fuzz-coverage
-bin=$out/$target
+bin=build/fuzz/cover/$target
 corpus=tests/fuzz/corpus/${target#fuzz_}
-mkdir -p "$out"
-
-# The sources that the Makefile gives to every fuzz target.
-sources=
-for c in mem/*.c paging/*.c boot/*.c; do
-    case $c in
-    */\** | boot/guest_i686_none.c | boot/bare_none.c) ;;
-    *) sources="$sources $c" ;;
-    esac
-done
-# shellcheck disable=SC2086 # a list of names without spaces
-clang-14 -std=c11 -O1 -g -I. -D_GNU_SOURCE -DVMM_FLAVOUR='"fuzz"' -fno-strict-aliasing \
-    -fsanitize=fuzzer -fprofile-instr-generate -fcoverage-mapping -o "$bin" "tests/fuzz/$target.c" $sources
+make -s "$bin"
 LLVM_PROFILE_FILE=$bin.profraw timeout 120 "$bin" -runs=0 "$corpus" >"$bin.log" 2>&1 || {
     cat "$bin.log" >&2
     exit 1

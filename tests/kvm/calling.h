@@ -11,6 +11,7 @@
 #include "hv/host.h"
 #include "mem/bytes.h"
 #include "tests/kvm/guests.h"
+#include "tests/kvm/scale.h"
 #include "tests/kvm/seam.h"
 
 #define MS ((uint64_t)1000000)
@@ -222,21 +223,6 @@ static inline bool calling_adds(struct calling *c)
         printf("# add: %s%s\n", c->out.why.text, c->e.text);
     return CHECK_EQ(status, STATUS_OK) && CHECK_EQ(c->result.value.type, MSG_INT) &&
            CHECK_EQ(c->result.value.bits, 42);
-}
-
-/* In the lab nothing tells about the time. Guests are there, and only there. */
-static inline bool calling_is_lab(void)
-{
-    return access("/guests", F_OK) == 0;
-}
-
-/* How much more than usual to do: 1, unless the environment's TEST_SCALE says so. */
-static inline unsigned calling_scale(void)
-{
-    const char *text = getenv("TEST_SCALE");
-    unsigned long n = text != NULL ? strtoul(text, NULL, 10) : 1;
-
-    return n == 0 ? 1 : n > 1000 ? 1000 : (unsigned)n;
 }
 
 #endif

@@ -9,6 +9,7 @@
 #include "hv/snapfile.h"
 #include "mem/bytes.h"
 #include "tests/kvm/bare_guest.h"
+#include "tests/kvm/scale.h"
 #include "tests/kvm/seam.h"
 
 #define LIMIT      ((uint64_t)20 * 1000000000u)
@@ -137,7 +138,9 @@ static void check_every_exit(bool irqchip)
     struct story whole = {.said_len = 0};
     struct outcome o;
     struct err e;
-    unsigned k, exits_n, wrong = 0, saved = 0;
+    /* In the lab, the odd ones of one guest and the even ones of the other. */
+    unsigned step = scale_is_lab() && scale_factor() == 1 ? 2 : 1;
+    unsigned k = step == 2 && irqchip ? 2 : 1, exits_n, wrong = 0, saved = 0, wanted = 0;
 
     if (!load_sample("bare_once", "rounds=2", irqchip) || !CHECK(bare_guest_open(&g, false, true, &e)))
         return;
@@ -155,10 +158,12 @@ static void check_every_exit(bool irqchip)
     CHECK_EQ(whole.counts[0], 2);
     CHECK_EQ(whole.counts[2], 16);
 
-    for (k = 1; k <= exits_n; k++) {
+    for (; k <= exits_n; k += step) {
         struct story parts = {.said_len = 0};
         struct snapshot s;
 
+        /* Behind the last exit, which ends it, there is nothing to save. */
+        wanted += k < exits_n;
         g.state = image;
         seam.runs_n = 0;
         seam.signal_at = k;
@@ -180,8 +185,7 @@ static void check_every_exit(bool irqchip)
         close_saved(&s);
     }
     CHECK_EQ(wrong, 0);
-    /* Behind the last exit, which ends it, there is nothing to save. */
-    CHECK_EQ(saved, exits_n - 1);
+    CHECK_EQ(saved, wanted);
     pristine_close(&image.ram);
 }
 

@@ -290,7 +290,7 @@ static void types(int kvm_fd, const struct kvm_case *kc)
 /* As many bytes as the stacks were made for, and one page's worth too many for either. */
 static void large_bytes(int kvm_fd, const struct kvm_case *kc)
 {
-    uint32_t len = calling_is_lab() ? BYTES_LAB : BYTES_NATIVE, i;
+    uint32_t len = scale_is_lab() ? BYTES_LAB : BYTES_NATIVE, i;
     struct image_options io = guest_options((uint64_t)16 << 20);
     uint8_t *data = malloc(len + 4096);
     struct msg_value v = calling_bytes(MSG_BYTES, data, len);

@@ -90,7 +90,7 @@ static bool in_time(const struct lateness *l, const struct lateness *host)
            " us; the host alone: %u of %u, worst %" PRIu64 " us\n",
            l->n, l->late_n, l->worst / 1000, host->late_n, host->n, host->worst / 1000);
     CHECK_EQ(l->too_late_n, 0);
-    return calling_is_lab() || l->late_n <= l->n / 100 + 3 * 2 * host->late_n;
+    return scale_is_lab() || l->late_n <= l->n / 100 + 3 * 2 * host->late_n;
 }
 
 static enum status call_endless(struct calling *c, const struct endless *g)
@@ -188,7 +188,7 @@ static bool cancel_series(struct calling *c, const struct endless *g, uint64_t n
 static void cancel(int kvm_fd, const struct kvm_case *kc, const struct endless *g)
 {
     struct image_options io = guest_options(SCRATCH_LEN_DEFAULT);
-    uint64_t seed = 5, n = (calling_is_lab() ? LAB_N : kc->n) * calling_scale();
+    uint64_t seed = 5, n = (scale_is_lab() ? LAB_N : kc->n) * scale_factor();
     bool enough = false;
     struct calling c;
     unsigned tries;
@@ -271,7 +271,7 @@ static void cancel_at_the_end(int kvm_fd, const struct kvm_case *kc)
 {
     struct image_options io = guest_options(SCRATCH_LEN_DEFAULT);
     const struct msg_value v[] = {calling_int(2), calling_int(40)};
-    uint64_t seed = 7, usual, n = (calling_is_lab() ? LAB_N : kc->n) * calling_scale(), i;
+    uint64_t seed = 7, usual, n = (scale_is_lab() ? LAB_N : kc->n) * scale_factor(), i;
     unsigned ended_n = 0;
     struct calling c;
 

@@ -197,7 +197,7 @@ static void *flip(void *unused)
 /* Whenever it changes, the list is refused for what is bad in it, or taken as it was checked. */
 static void changing_list(int kvm_fd, const struct kvm_case *kc)
 {
-    unsigned i, rounds = calling_is_lab() ? 40 : 1000, taken = 0;
+    unsigned i, rounds = scale_is_lab() ? 40 : 1000, taken = 0;
     struct snapshot snap;
     struct calling c;
     pthread_t thread;

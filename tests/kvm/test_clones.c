@@ -11,7 +11,7 @@
 #include "tests/kvm/proc.h"
 
 #define DATA_LEN     ((uint64_t)64 << 20)
-#define CLONES       (calling_is_lab() ? 40u : 200u)
+#define CLONES       (scale_is_lab() ? 40u : 200u)
 #define CLONES_MAX   200
 #define LARGEST_PART 256 /* of the guest's memory: what a clone may cost at most */
 #define DIRTY        3   /* pages that each clone writes */

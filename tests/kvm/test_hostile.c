@@ -158,7 +158,7 @@ static void attack_once(struct calling *c, const struct attack *a, uint32_t firs
     enum status status;
     bool ok;
 
-    c->env.limit_ns = (a->statuses & S124) == 0 ? GUEST_LIMIT_NS : calling_is_lab() ? 1000 * MS : 200 * MS;
+    c->env.limit_ns = (a->statuses & S124) == 0 ? GUEST_LIMIT_NS : scale_is_lab() ? 1000 * MS : 200 * MS;
     status = calling_call(c, a->function, v, a->params_n);
     ok = judge(c, status, a->statuses);
 
@@ -207,7 +207,7 @@ static void all_attacks(int kvm_fd, const struct kvm_case *kc)
 static void flips(int kvm_fd, const struct kvm_case *kc)
 {
     struct attack a = {"flip", 2, 0, 0, (uint32_t)kc->n, S0 | S122 | S139, NULL, NULL};
-    uint32_t step = calling_is_lab() ? 41 : calling_scale() > 1 ? 1 : 7, bit;
+    uint32_t step = scale_is_lab() ? 41 : scale_factor() > 1 ? 1 : 7, bit;
     unsigned n = 0;
     struct calling c;
 
@@ -253,8 +253,8 @@ static unsigned out_statuses(uint32_t port, bool irqchip)
  */
 static void ports(int kvm_fd, const struct kvm_case *kc)
 {
-    bool irqchip = kc->n != 0, all = !calling_is_lab() && calling_scale() > 1;
-    uint32_t few = calling_is_lab() ? 0x80 : 0x500;
+    bool irqchip = kc->n != 0, all = !scale_is_lab() && scale_factor() > 1;
+    uint32_t few = scale_is_lab() ? 0x80 : 0x500;
     struct calling c;
     uint32_t port, step;
     unsigned width = 0;
@@ -269,7 +269,7 @@ static void ports(int kvm_fd, const struct kvm_case *kc)
                 printf("# out port 0x%" PRIx32 ", width %u\n", port, 1u << width % 3);
             c.vm.ready = true;
             /* All of them, or the first, some others and the last. */
-            step = all || port < few ? 1 : calling_is_lab() ? 0x5ef : 0x2f;
+            step = all || port < few ? 1 : scale_is_lab() ? 0x5ef : 0x2f;
             if (port != PORTS_N - 1 && port + step >= PORTS_N)
                 step = PORTS_N - 1 - port;
             if (port % 256 != 0)

@@ -69,7 +69,7 @@ static void finds_all(int kvm_fd, const struct kvm_case *kc)
 {
     struct memory memory = {.n = 0};
     uint64_t seed = 3, fewest = UINT64_MAX;
-    unsigned n = (calling_is_lab() ? LAB_ROUNDS : ROUNDS) * calling_scale(), done = 0;
+    unsigned n = (scale_is_lab() ? LAB_ROUNDS : ROUNDS) * scale_factor(), done = 0;
     struct snapshot snap;
     struct calling c;
 

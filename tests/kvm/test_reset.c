@@ -27,7 +27,7 @@ static unsigned rounds(void)
 
     if (n != 0)
         return (unsigned)n;
-    return (calling_is_lab() ? LAB_ROUNDS : ROUNDS) * calling_scale();
+    return (scale_is_lab() ? LAB_ROUNDS : ROUNDS) * scale_factor();
 }
 
 /* --- growth ----------------------------------------------------------------------------------------------- */
@@ -128,7 +128,7 @@ static enum filled run_once(struct calling *c, unsigned round)
         return FILL_FAILED;
     if (!CHECK_EQ(calling_call1(c, "dirty", 1 + round % 4), STATUS_OK))
         return FILL_FAILED;
-    if (!calling_is_lab())
+    if (!scale_is_lab())
         return FILLED;
     if (!CHECK_EQ(calling_call0(c, "fpu_found"), STATUS_OK) || !CHECK_EQ(c->result.value.bits, 0))
         return FILL_FAILED;
@@ -373,7 +373,7 @@ static void only_these_msrs(int kvm_fd, const struct kvm_case *kc)
         for (i = 0; i < GUESTS_OWN_N && c.vm.ready; i++)
             if (!CHECK_EQ(calling_call1(&c, "msr", guests_own[i].index), STATUS_OK))
                 printf("# MSR 0x%" PRIx32 "\n", guests_own[i].index);
-        for (i = 0; i < all.msrs_n && tap_ok && c.vm.ready; i += calling_is_lab() ? 5 : 1) {
+        for (i = 0; i < all.msrs_n && tap_ok && c.vm.ready; i += scale_is_lab() ? 5 : 1) {
             bool mine = false;
 
             for (j = 0; j < sizeof(allowed) / sizeof(allowed[0]); j++)

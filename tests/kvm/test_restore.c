@@ -6,7 +6,7 @@
  */
 #include "tests/kvm/captured.h"
 
-#define WARM_ROUNDS (calling_is_lab() ? 5u : 20u)
+#define WARM_ROUNDS (scale_is_lab() ? 5u : 20u)
 #define GENERATIONS 5
 
 /* Start a sample, do what comes before the capture. False with nothing to close. */

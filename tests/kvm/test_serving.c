@@ -251,14 +251,14 @@ static void serve_files(int kvm_fd, const struct kvm_case *kc, struct talk *t, i
 
 static void many(int kvm_fd, const struct kvm_case *kc)
 {
-    struct talk t = {.make_lines = lines_of_one, .n = kc->paging32 ? LAB_PAGED : REQUESTS * calling_scale()};
+    struct talk t = {.make_lines = lines_of_one, .n = kc->paging32 ? LAB_PAGED : REQUESTS * scale_factor()};
 
     serve_files(kvm_fd, kc, &t, 1);
 }
 
 static void several(int kvm_fd, const struct kvm_case *kc)
 {
-    struct talk t = {.make_lines = lines_of_several, .n = SEVERAL * calling_scale()};
+    struct talk t = {.make_lines = lines_of_several, .n = SEVERAL * scale_factor()};
 
     serve_files(kvm_fd, kc, &t, FILES_N);
 }

@@ -7,7 +7,7 @@
 #include "tests/kvm/memory.h"
 #include "tests/kvm/raw_state.h"
 
-#define ROUNDS    (calling_is_lab() ? 6u : 16u)
+#define ROUNDS    (scale_is_lab() ? 6u : 16u)
 #define DATA_LEN  ((uint64_t)2 << 20) /* more than a VM copies */
 #define LARGE     ((uint64_t)1 << 16) /* kvm_case.n: memory is a mapping of the file */
 #define SHARED    ((uint64_t)1 << 17) /* ... : a guest with pages that several leaves share writably */
@@ -212,10 +212,10 @@ static void after_attacks(int kvm_fd, const struct kvm_case *kc)
     if (tap_ok && open_pool(&c, kvm_fd, &pair.snap[0])) {
         for (i = 0; i < sizeof(attacks) / sizeof(attacks[0]) && tap_ok; i++) {
             for (first = attacks[i].first; first <= attacks[i].last && tap_ok;
-                 first += calling_is_lab() ? 3 : 1, n++) {
+                 first += scale_is_lab() ? 3 : 1, n++) {
                 if (!switch_to(&c, &pair.snap[n % 2]))
                     break;
-                c.env.limit_ns = calling_is_lab() ? 200 * MS : 100 * MS;
+                c.env.limit_ns = scale_is_lab() ? 200 * MS : 100 * MS;
                 calling_call1(&c, attacks[i].function, first);
                 CHECK_STR(c.e.text, "");
                 c.env.limit_ns = GUEST_LIMIT_NS;

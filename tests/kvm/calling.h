@@ -56,22 +56,16 @@ static inline struct msg_value calling_bytes(enum msg_type type, const void *dat
     return (struct msg_value){.type = type, .data = data, .len = len};
 }
 
-/* The machine with the sample in it, not yet restored. False with nothing to close. */
-static inline bool calling_open(struct calling *c, int kvm_fd, const char *sample, const char *kind,
-                                const struct image_options *io, bool irqchip)
+/* A VM of `snap` in *c, which is zero but for c->snap, and what a run needs. False with nothing to close. */
+static inline bool calling_open_vm(struct calling *c, int kvm_fd, const struct snapshot *snap,
+                                   const struct vm_options *opt)
 {
-    const struct vm_options opt = {
-        .irqchip = irqchip, .warm = true, .cow_host = calling_cow_host, .track = calling_track};
     struct err e = {.text = ""};
-    int fd;
+    int fd = open("/dev/null", O_WRONLY | O_CLOEXEC);
 
-    memset(c, 0, sizeof(*c));
-    if (!guest_build_sample(sample, kind, io, &c->snap))
-        return false;
-    fd = open("/dev/null", O_WRONLY | O_CLOEXEC);
     if (!CHECK(fd >= 0) || !guest_check(stop_open(&c->stop, &e), &e))
         goto fail;
-    if (!guest_check(vm_open(&c->vm, kvm_fd, &c->snap, &opt, &e), &e)) {
+    if (!guest_check(vm_open(&c->vm, kvm_fd, snap, opt, &e), &e)) {
         stop_close(&c->stop);
         goto fail;
     }
@@ -91,6 +85,21 @@ static inline bool calling_open(struct calling *c, int kvm_fd, const char *sampl
 fail:
     if (fd >= 0)
         close(fd);
+    return false;
+}
+
+/* The machine with the sample in it, not yet restored. False with nothing to close. */
+static inline bool calling_open(struct calling *c, int kvm_fd, const char *sample, const char *kind,
+                                const struct image_options *io, bool irqchip)
+{
+    const struct vm_options opt = {
+        .irqchip = irqchip, .warm = true, .cow_host = calling_cow_host, .track = calling_track};
+
+    memset(c, 0, sizeof(*c));
+    if (!guest_build_sample(sample, kind, io, &c->snap))
+        return false;
+    if (calling_open_vm(c, kvm_fd, &c->snap, &opt))
+        return true;
     snapshot_free(&c->snap);
     return false;
 }

@@ -156,33 +156,9 @@ static inline bool captured_open(struct calling *c, int kvm_fd, const struct sna
         .cow_host = calling_cow_host,
         .track = calling_track,
     };
-    struct err e = {.text = ""};
-    int fd = open("/dev/null", O_WRONLY | O_CLOEXEC);
 
     memset(c, 0, sizeof(*c));
-    if (!CHECK(fd >= 0) || !guest_check(stop_open(&c->stop, &e), &e))
-        goto fail;
-    if (!guest_check(vm_open(&c->vm, kvm_fd, snap, &opt, &e), &e)) {
-        stop_close(&c->stop);
-        goto fail;
-    }
-    console_init(&c->console, fd, &c->stop);
-    console_init(&c->log, fd, &c->stop);
-    c->host.console = &c->console;
-    c->host.stop = &c->stop;
-    c->service = (struct service){.host = &c->host, .log = &c->log, .log_filter = 5};
-    c->env = (struct run_env){
-        .vm = &c->vm,
-        .stop = &c->stop,
-        .console = &c->console,
-        .service = &c->service,
-        .limit_ns = GUEST_LIMIT_NS,
-    };
-    return true;
-fail:
-    if (fd >= 0)
-        close(fd);
-    return false;
+    return calling_open_vm(c, kvm_fd, snap, &opt);
 }
 
 /* Restore a guest that takes calls at once. */

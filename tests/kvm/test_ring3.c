@@ -47,8 +47,9 @@ static bool reads(struct calling *c, const char *function, uint32_t wanted)
     return CHECK_EQ(calling_call0(c, function), STATUS_OK) && CHECK_EQ(c->result.value.bits, wanted);
 }
 
-/* Two addresses that the snapshot maps are swapped in each run: the next sees them in their places. */
-static void swapped(int kvm_fd, const struct kvm_case *kc)
+/* The guest is restored and runs, again and again. */
+static void each_round(int kvm_fd, const struct kvm_case *kc,
+                       void (*run)(struct calling *c, uint32_t i, uint64_t zf))
 {
     struct snapshot snap;
     struct calling c;
@@ -56,81 +57,74 @@ static void swapped(int kvm_fd, const struct kvm_case *kc)
 
     if (!open_captured(&c, &snap, kvm_fd, kc->kind))
         return;
-    for (i = 0; i < ROUNDS && tap_ok && restore(&c, kc->n); i++) {
-        reads(&c, "read_kept", 1);
-        reads(&c, "read_other", 2);
-        CHECK_EQ(calling_call0(&c, "swap"), STATUS_OK);
-        reads(&c, "read_kept", 2);
-        reads(&c, "read_other", 1);
-    }
+    for (i = 0; i < ROUNDS && tap_ok && restore(&c, kc->n); i++)
+        run(&c, i, kc->n);
     if (!tap_ok)
         printf("# after %u rounds\n", i);
     calling_close(&c);
     snapshot_free(&snap);
+}
+
+/* Two addresses that the snapshot maps are swapped in each run: the next sees them in their places. */
+static void swap(struct calling *c, uint32_t i, uint64_t zf)
+{
+    (void)i, (void)zf;
+    reads(c, "read_kept", 1);
+    reads(c, "read_other", 2);
+    CHECK_EQ(calling_call0(c, "swap"), STATUS_OK);
+    reads(c, "read_kept", 2);
+    reads(c, "read_other", 1);
+}
+
+static void swapped(int kvm_fd, const struct kvm_case *kc)
+{
+    each_round(kvm_fd, kc, swap);
 }
 
 /* An address that the snapshot maps is mapped elsewhere in each run: the next sees the snapshot's page again. */
+static void map_kept(struct calling *c, uint32_t i, uint64_t zf)
+{
+    (void)zf;
+    reads(c, "read_kept", 1);
+    reads(c, "peek_kept", 1);
+    CHECK_EQ(calling_call2(c, "map_kept", 1000 + i, i % 5), STATUS_OK);
+    reads(c, "read_kept", 1000 + i);
+    reads(c, "peek_kept", 1000 + i);
+}
+
 static void kept(int kvm_fd, const struct kvm_case *kc)
 {
-    struct snapshot snap;
-    struct calling c;
-    uint32_t i;
-
-    if (!open_captured(&c, &snap, kvm_fd, kc->kind))
-        return;
-    for (i = 0; i < ROUNDS && tap_ok && restore(&c, kc->n); i++) {
-        reads(&c, "read_kept", 1);
-        reads(&c, "peek_kept", 1);
-        CHECK_EQ(calling_call2(&c, "map_kept", 1000 + i, i % 5), STATUS_OK);
-        reads(&c, "read_kept", 1000 + i);
-        reads(&c, "peek_kept", 1000 + i);
-    }
-    if (!tap_ok)
-        printf("# after %u rounds\n", i);
-    calling_close(&c);
-    snapshot_free(&snap);
+    each_round(kvm_fd, kc, map_kept);
 }
 
 /* One that it does not map: each run maps a page of its own there, and has no reason to flush. */
+static void map_fresh(struct calling *c, uint32_t i, uint64_t zf)
+{
+    (void)zf;
+    CHECK_EQ(calling_call2(c, "map_fresh", 2000 + i, i % 5), STATUS_OK);
+    reads(c, "read_fresh", 2000 + i);
+}
+
 static void fresh(int kvm_fd, const struct kvm_case *kc)
 {
-    struct snapshot snap;
-    struct calling c;
-    uint32_t i;
-
-    if (!open_captured(&c, &snap, kvm_fd, kc->kind))
-        return;
-    for (i = 0; i < ROUNDS && tap_ok && restore(&c, kc->n); i++) {
-        CHECK_EQ(calling_call2(&c, "map_fresh", 2000 + i, i % 5), STATUS_OK);
-        reads(&c, "read_fresh", 2000 + i);
-    }
-    if (!tap_ok)
-        printf("# after %u rounds\n", i);
-    calling_close(&c);
-    snapshot_free(&snap);
+    each_round(kvm_fd, kc, map_fresh);
 }
 
 /* And where the next run maps nothing, there is nothing. */
+static void map_once(struct calling *c, uint32_t i, uint64_t zf)
+{
+    (void)i;
+    CHECK_EQ(calling_call0(c, "alias"), STATUS_OK);
+    reads(c, "read_fresh", 2);
+    if (!restore(c, zf))
+        return;
+    CHECK_EQ(calling_call0(c, "read_fresh"), STATUS_ABORTED);
+    CHECK_EQ(c->out.abort.exception, 14);
+}
+
 static void gone(int kvm_fd, const struct kvm_case *kc)
 {
-    struct snapshot snap;
-    struct calling c;
-    uint32_t i;
-
-    if (!open_captured(&c, &snap, kvm_fd, kc->kind))
-        return;
-    for (i = 0; i < ROUNDS && tap_ok && restore(&c, kc->n); i++) {
-        CHECK_EQ(calling_call0(&c, "alias"), STATUS_OK);
-        reads(&c, "read_fresh", 2);
-        if (!restore(&c, kc->n))
-            break;
-        CHECK_EQ(calling_call0(&c, "read_fresh"), STATUS_ABORTED);
-        CHECK_EQ(c.out.abort.exception, 14);
-    }
-    if (!tap_ok)
-        printf("# after %u rounds\n", i);
-    calling_close(&c);
-    snapshot_free(&snap);
+    each_round(kvm_fd, kc, map_once);
 }
 
 /* A fresh start in a VM that was used is a restore like any other. */

@@ -58,7 +58,8 @@ enum served serve_push(struct vm *vm, const uint8_t *message, uint64_t len, bool
 static enum served copy_top(struct vm *vm, struct iostack_top *top, struct err *e)
 {
     uint64_t size = vm->snap->plan.sizes.output_len;
-    enum iostack_status st = iostack_peek(output_stack(vm), size, vm->messages.base, size, top);
+    const uint8_t *stack = vm_scratch(vm, vm->snap->plan.output_off);
+    enum iostack_status st = iostack_peek(stack, size, vm->messages.base, size, top);
 
     if (st == IOSTACK_OK) {
         vm->message_len = top->len;

@@ -33,6 +33,20 @@ static inline uint64_t load_le64(const void *p)
     return v;
 }
 
+/* Read from memory once, whatever the optimiser would like: what was checked is what is used. */
+typedef uint32_t __attribute__((aligned(1), may_alias)) bytes_u32;
+typedef uint64_t __attribute__((aligned(1), may_alias)) bytes_u64;
+
+static inline uint32_t load_once_le32(const void *p)
+{
+    return *(const volatile bytes_u32 *)p;
+}
+
+static inline uint64_t load_once_le64(const void *p)
+{
+    return *(const volatile bytes_u64 *)p;
+}
+
 static inline void store_le16(void *p, uint16_t v)
 {
     __builtin_memcpy(p, &v, sizeof(v));

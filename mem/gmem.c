@@ -5,12 +5,12 @@
  */
 #include "mem/gmem.h"
 
-#include <endian.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "mem/assert.h"
+#include "mem/bytes.h"
 
 struct span {
     uint64_t start;
@@ -25,11 +25,6 @@ struct gmem {
     size_t n;
     size_t room;
 };
-
-/* Loads of guest memory at any host alignment, one instruction each; volatile, for the guest may be racing.
- */
-typedef uint32_t racy_u32 __attribute__((aligned(1), may_alias));
-typedef uint64_t racy_u64 __attribute__((aligned(1), may_alias));
 
 struct gmem *gmem_new(void)
 {
@@ -216,7 +211,8 @@ uint8_t *gmem_span_rw(const struct gmem *m, struct gpa at, uint64_t len)
 
 static uint64_t load_entry(const uint8_t *p, unsigned entry_len)
 {
-    return entry_len == 4 ? le32toh(*(const volatile racy_u32 *)p) : le64toh(*(const volatile racy_u64 *)p);
+    /* One instruction each: the guest may be racing. */
+    return entry_len == 4 ? load_once_le32(p) : load_once_le64(p);
 }
 
 bool gmem_read_entries(const struct gmem *m, struct gpa at, unsigned entry_len, unsigned n, uint64_t *out)

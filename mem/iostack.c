@@ -23,22 +23,9 @@ const char *iostack_status_name(enum iostack_status status)
     return (unsigned)status < IOSTACK_STATUS_N ? names[status] : "unknown";
 }
 
-/* Volatile: what was checked is what is used, whatever the optimiser would like to read again. */
-static uint32_t read_once_le32(const volatile uint8_t *b)
-{
-    return (uint32_t)b[0] | (uint32_t)b[1] << 8 | (uint32_t)b[2] << 16 | (uint32_t)b[3] << 24;
-}
-
-static uint64_t read_once_le64(const uint8_t *p)
-{
-    uint32_t low = read_once_le32(p);
-
-    return low | (uint64_t)read_once_le32(p + 4) << 32;
-}
-
 enum iostack_status iostack_push(uint8_t *stack, uint64_t size, const uint8_t *payload, uint64_t len)
 {
-    uint64_t sp = read_once_le64(stack);
+    uint64_t sp = load_once_le64(stack);
 
     if (sp < IOSTACK_EMPTY || sp > size)
         return IOSTACK_BAD_SP;
@@ -54,16 +41,16 @@ enum iostack_status iostack_push(uint8_t *stack, uint64_t size, const uint8_t *p
 enum iostack_status iostack_peek(const uint8_t *stack, uint64_t size, uint8_t *out, uint64_t cap,
                                  struct iostack_top *top)
 {
-    uint64_t sp = read_once_le64(stack), back, len;
+    uint64_t sp = load_once_le64(stack), back, len;
     uint32_t prefix;
 
     if (sp < IOSTACK_OVERHEAD || sp > size)
         return IOSTACK_BAD_SP;
-    back = read_once_le64(stack + sp - WORD);
+    back = load_once_le64(stack + sp - WORD);
     /* Room for the prefix and the root's offset, below the word just read. */
     if (back < IOSTACK_EMPTY || back > sp - 2 * WORD)
         return IOSTACK_BAD_BACK;
-    prefix = read_once_le32(stack + back);
+    prefix = load_once_le32(stack + back);
     len = (uint64_t)prefix + 4;
     if (len > sp - WORD - back)
         return IOSTACK_BAD_PREFIX;
@@ -83,7 +70,7 @@ void iostack_drop(uint8_t *stack, const struct iostack_top *top)
 
 void iostack_reset(uint8_t *stack, uint64_t size)
 {
-    uint64_t sp = read_once_le64(stack);
+    uint64_t sp = load_once_le64(stack);
 
     if (sp < IOSTACK_EMPTY || sp > size)
         sp = size;

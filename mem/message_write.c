@@ -11,7 +11,7 @@
 #include "mem/message_wire.h"
 
 struct writer {
-    uint8_t *out; /* NULL: only count */
+    uint8_t *out; /* NULL: only count; else zeroes so far */
     uint64_t len;
     unsigned align; /* of its largest scalar */
     bool bad;       /* no reader would accept it */
@@ -61,16 +61,7 @@ static void set_offset_here(struct writer *w, uint64_t at)
 
 static void put_zeroes(struct writer *w, uint64_t n)
 {
-    if (w->out != NULL)
-        __builtin_memset(w->out + w->len, 0, n);
     w->len += n;
-}
-
-static void put_u16(struct writer *w, uint16_t value)
-{
-    if (w->out != NULL)
-        store_le16(w->out + w->len, value);
-    w->len += 2;
 }
 
 static void put_u32(struct writer *w, uint32_t value)
@@ -94,7 +85,7 @@ static void pad(struct writer *w, unsigned size, unsigned rest)
 
 static void put_string(struct writer *w, const uint8_t *data, uint32_t len)
 {
-    if (!msg_is_utf8(data, len))
+    if (w->out == NULL && !msg_is_utf8(data, len))
         w->bad = true;
     put_u32(w, len);
     put_data(w, data, len);
@@ -119,10 +110,8 @@ static uint64_t put_table_aligned(struct writer *w, uint64_t offset_at, const ui
                                   unsigned rest)
 {
     uint64_t vtable = w->len, at;
-    unsigned i;
 
-    for (i = 0; i < shape[0] / 2u; i++)
-        put_u16(w, shape[i]);
+    put_data(w, (const uint8_t *)shape, shape[0]);
     pad(w, size, rest);
     if (size > w->align)
         w->align = size;
@@ -337,30 +326,39 @@ size_t msg_details_len(const struct msg_function *functions, uint32_t n)
     return lay_details(functions, n, NULL);
 }
 
+/* Whether there is such a message and room for it, which is cleared then. */
+static bool make_room(size_t len, uint8_t *out, size_t cap)
+{
+    if (len == 0 || len > cap)
+        return false;
+    __builtin_memset(out, 0, len);
+    return true;
+}
+
 size_t msg_write_call(const struct msg_call *call, uint8_t *out, size_t cap)
 {
     size_t len = msg_call_len(call);
 
-    return len == 0 || len > cap ? 0 : lay_call(call, out);
+    return make_room(len, out, cap) ? lay_call(call, out) : 0;
 }
 
 size_t msg_write_result(const struct msg_result *result, uint8_t *out, size_t cap)
 {
     size_t len = msg_result_len(result);
 
-    return len == 0 || len > cap ? 0 : lay_result(result, out);
+    return make_room(len, out, cap) ? lay_result(result, out) : 0;
 }
 
 size_t msg_write_log(const struct msg_log *log, uint8_t *out, size_t cap)
 {
     size_t len = msg_log_len(log);
 
-    return len == 0 || len > cap ? 0 : lay_log(log, out);
+    return make_room(len, out, cap) ? lay_log(log, out) : 0;
 }
 
 size_t msg_write_details(const struct msg_function *functions, uint32_t n, uint8_t *out, size_t cap)
 {
     size_t len = msg_details_len(functions, n);
 
-    return len == 0 || len > cap ? 0 : lay_details(functions, n, out);
+    return make_room(len, out, cap) ? lay_details(functions, n, out) : 0;
 }

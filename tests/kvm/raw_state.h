@@ -136,7 +136,12 @@ static inline bool raw_read_part(const struct machine *m, unsigned i, uint8_t *o
     memset(out, 0, RAW_LEN_MAX);
     if (p->get == (uint32_t)KVM_GET_IRQCHIP)
         ((struct kvm_irqchip *)(void *)out)->chip_id = p->chip;
-    return __real_ioctl(p->vm ? m->vm_fd : m->vcpu_fd, p->get, out) == 0;
+    if (__real_ioctl(p->vm ? m->vm_fd : m->vcpu_fd, p->get, out) != 0)
+        return false;
+    /* MXCSR_MASK is no state, and what is there depends on whether the host has switched threads meanwhile. */
+    if (p->get == (uint32_t)KVM_GET_XSAVE)
+        memset(out + 28, 0, 4);
+    return true;
 }
 
 /* All but the general registers; s->msrs lists what to read. */

@@ -92,6 +92,8 @@ static int look_at_log(struct track *t, uint32_t slot, struct err *e)
     for (i = 0; i < words_n; i++) {
         uint64_t new = now[i] & ~seen[i];
 
+        if (new == 0)
+            continue;
         for (seen[i] |= new; new != 0; new &= new - 1)
             t->machine->dirty.see(t, slot, i * 64 + (unsigned)__builtin_ctzll(new));
     }
@@ -110,13 +112,19 @@ int track_look(struct track *t, struct err *e)
     return 0;
 }
 
-void track_renewed(struct track *t)
+/* What was seen of all slots, or of those that are not there: what is in KVM's bitmaps is new at the next look. */
+static void forget_logs(struct track *t, bool all)
 {
     unsigned i;
 
     for (i = 0; i < SLOTS_MAX; i++)
-        if (t->logs[i].len != 0)
+        if (t->logs[i].len != 0 && (all || t->slots->slot[i].len == 0))
             memset(t->logs[i].base, 0, t->logs[i].len);
+}
+
+void track_renewed(struct track *t)
+{
+    forget_logs(t, false);
 }
 
 void track_forget(struct track *t, struct gpa at)
@@ -126,8 +134,7 @@ void track_forget(struct track *t, struct gpa at)
     for (i = 0; i < t->areas_n; i++)
         if (t->area[i].at.v == at.v)
             touched_clear(&t->area[i].touched);
-    /* What is in KVM's bitmaps stays there, and is new at the next look. */
-    track_renewed(t);
+    forget_logs(t, true);
 }
 
 /* Memory is as it should be, and the guest does not run: nothing is lost before all pages are watched again. */
@@ -146,7 +153,7 @@ static int watch_again(struct track *t, struct err *e)
         if (now != NULL && dirty_protect_log(t->machine, i, t->slots->slot[i].len / PAGE_LEN, now, e) != 0)
             return -1;
     }
-    track_renewed(t);
+    forget_logs(t, true);
     return 0;
 }
 

@@ -52,7 +52,10 @@ void track_close(struct track *t);
 int track_add(struct track *t, struct gpa at, const struct region *mem,
               const uint8_t *(*source)(const void *ctx, uint64_t off), const void *ctx, struct err *e);
 
-/* Learn what the guest wrote. Before slots are removed: KVM's notes go with them; track_renewed afterwards. */
+/*
+ * Learn what the guest wrote. Before slots are removed: KVM's notes go with
+ * them; track_renewed while they are away.
+ */
 int track_look(struct track *t, struct err *e);
 void track_renewed(struct track *t);
 

@@ -94,22 +94,38 @@ static inline bool raw_set_msr(const struct machine *m, uint32_t index, uint64_t
     return __real_ioctl(m->vcpu_fd, (uint32_t)KVM_SET_MSRS, &u) == 1;
 }
 
-/* Every index that KVM lists, plus those that no list has. */
+/* What no list has, or not that of every KVM: memory types, two banks of machine checks, DEBUGCTL; and below others. */
+static inline bool raw_is_unlisted(uint32_t index)
+{
+    return (index >= 0x200 && index < 0x210) || index == 0x250 || index == 0x258 || index == 0x259 ||
+           (index >= 0x268 && index < 0x270) || index == 0x2ff || (index >= 0x400 && index < 0x408) ||
+           index == 0x1d9;
+}
+
+/* Every index that KVM lists, plus those. */
 static inline bool raw_list_msrs(int kvm_fd, struct raw_state *s)
 {
     struct kvm_msr_list *list = calloc(1, sizeof(*list) + RAW_MSRS_MAX * sizeof(list->indices[0]));
+    uint32_t index;
     unsigned i;
     bool listed;
 
     if (!CHECK(list != NULL))
         return false;
-    list->nmsrs = RAW_MSRS_MAX;
+    list->nmsrs = RAW_MSRS_MAX - 64;
     listed = CHECK(__real_ioctl(kvm_fd, (uint32_t)KVM_GET_MSR_INDEX_LIST, list) == 0);
     s->msrs_n = listed ? list->nmsrs : 0;
     for (i = 0; i < s->msrs_n; i++)
         s->msrs[i] = (struct raw_msr){.index = list->indices[i]};
     free(list);
-    return listed && CHECK(s->msrs_n > 10);
+    if (!listed || !CHECK(s->msrs_n > 10))
+        return false;
+    for (index = 0; index < 0x500; index++)
+        if (raw_is_unlisted(index))
+            s->msrs[s->msrs_n++] = (struct raw_msr){.index = index};
+    s->msrs[s->msrs_n++] = (struct raw_msr){.index = 0xc0010114};
+    s->msrs[s->msrs_n++] = (struct raw_msr){.index = 0xc0011029};
+    return true;
 }
 
 /* --- reading and comparing ------------------------------------------------------------------------------- */

@@ -425,6 +425,8 @@ static const struct kvm_case cases[] = {
      .kind = "amd64", .n = IRQCHIP},
     {"i686-identity: whatever a run changed, the next finds the captured state", .run = is_reset,
      .kind = "i686-identity"},
+    {"i686-identity with irqchip: whatever a run changed, the next finds the captured state", .run = is_reset,
+     .kind = "i686-identity", .n = IRQCHIP},
     {"i686: whatever a run changed, the next finds the captured state", .run = is_reset, .paging32 = true,
      .kind = "i686"},
     {"i686 with irqchip: whatever a run changed, the next finds the captured state", .run = is_reset,

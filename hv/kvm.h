@@ -26,11 +26,12 @@ struct machine {
     uint32_t slots_max; /* memory slots this KVM offers */
     bool hidden_apic;   /* as asked for, and this KVM can do it */
     uint32_t sync;      /* registers that KVM takes from the run page, KVM_SYNC_X86_... */
-    bool after_out; /* the last run ended with an OUT, of which KVM has at most to step over it; RIP and */
-    uint64_t out_rip, out_base; /* CS base then */
-    bool ran;                   /* once at least */
-    bool broken;                /* KVM failed to run it: nobody knows what it is in the middle of */
-    struct dirty dirty;         /* tells of writes to every slot that is not read-only */
+    bool after_out;     /* the last run ended with an OUT, of which KVM has at most to step over it; */
+    bool out_is_plain;  /* ... to leave that undone leaves nothing behind but RIP; RIP and CS base then: */
+    uint64_t out_rip, out_base;
+    bool ran;           /* once at least */
+    bool broken;        /* KVM failed to run it: nobody knows what it is in the middle of */
+    struct dirty dirty; /* tells of writes to every slot that is not read-only */
 };
 
 struct machine_options {

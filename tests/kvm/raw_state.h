@@ -6,6 +6,7 @@
 #ifndef TESTS_KVM_RAW_STATE_H
 #define TESTS_KVM_RAW_STATE_H
 
+#include <cpuid.h>
 #include <stddef.h>
 #include <time.h>
 
@@ -258,13 +259,20 @@ static inline bool raw_set(const struct machine *m, bool vm, uint32_t request, c
 
 static inline void raw_dirty_fpu(const struct machine *m, uint64_t seed)
 {
-    static const uint64_t features[] = {7, 3};
+    /* x87 and SSE, with AVX, with protection keys. */
+    static const uint64_t features[] = {0x207, 0x203, 7, 3};
     struct kvm_xsave x;
     uint8_t *area = (uint8_t *)x.region;
-    unsigned i, f;
+    unsigned i, f, keys_len = 0, keys_at = 0, c, d;
 
-    for (f = 0; f < 2; f++) {
+    /* Where the protection keys are, SDM 1, "Standard Format of XSAVE Area". */
+    __cpuid_count(0xd, 9, keys_len, keys_at, c, d);
+    for (f = 0; f < 4; f++) {
+        if (f < 2 && (keys_len < 4 || keys_at > sizeof(x) - 4))
+            continue;
         memset(&x, 0, sizeof(x));
+        if (f < 2)
+            memcpy(area + keys_at, &(uint32_t){(uint32_t)seed | 0x40}, 4);
         /* SDM 1, "Legacy Region of an XSAVE Area": FCW, tags, MXCSR, ST0-7, XMM0-15; YMM_Hi128 from 576 on. */
         area[0] = 0x7f;
         area[1] = 2;
@@ -273,7 +281,7 @@ static inline void raw_dirty_fpu(const struct machine *m, uint64_t seed)
         area[25] = 0x9f;
         for (i = 32; i < 416; i++)
             area[i] = (i - 32) % 16 < 10 || i >= 160 ? (uint8_t)(seed >> (i % 8)) | 1 : 0;
-        for (i = 576; i < 832 && features[f] == 7; i++)
+        for (i = 576; i < 832 && (features[f] & 4) != 0; i++)
             area[i] = (uint8_t)(seed >> (i % 16)) | 1;
         memcpy(area + 512, &features[f], 8);
         if (raw_set(m, false, (uint32_t)KVM_SET_XSAVE, &x))

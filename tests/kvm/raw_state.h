@@ -471,6 +471,9 @@ static inline void find_clocks(const struct machine *m, struct raw_state *s)
     for (i = 0; i < s->msrs_n; i++) {
         uint64_t value;
 
+        /* This one only as the process takes CPU time, which it hardly does meanwhile. */
+        if (s->msrs[i].index == 0x40000010)
+            s->msrs[i].moves = true;
         if (!s->msrs[i].readable || !raw_get_msr(m, s->msrs[i].index, &value) || value == s->msrs[i].value)
             continue;
         s->msrs[i].moves = true;

@@ -35,6 +35,7 @@
 #define RFLAGS_FIXED       0x00000002u /* bit 1 reads as 1 */
 #define RFLAGS_ZF          0x00000040u
 #define RFLAGS_TF          0x00000100u /* a #DB after each instruction */
+#define RFLAGS_IF          0x00000200u /* interrupts are taken */
 
 #define SEG_TYPE_DATA_RW_A 3  /* data, writable, accessed */
 #define SEG_TYPE_CODE_RX_A 11 /* code, readable, accessed; with S=0: busy 32/64-bit TSS */

@@ -3,6 +3,7 @@
 
 #include <inttypes.h>
 
+#include "hv/ending.h"
 #include "hv/serve.h"
 #include "mem/assert.h"
 
@@ -25,14 +26,6 @@ static int push_call(struct vm *vm, const struct msg_call *call, struct err *e)
     return err_hint(e, "give a larger --input");
 }
 
-/* The guest broke the protocol after it had halted. */
-static void end_broken(struct vm *vm, struct outcome *out)
-{
-    vm->ready = false;
-    out->reason = REASON_FAULTED;
-    out->status = out->why.status;
-}
-
 int call_guest(const struct run_env *env, const struct msg_call *call, struct msg_result *result,
                struct outcome *out, struct err *e)
 {
@@ -44,8 +37,10 @@ int call_guest(const struct run_env *env, const struct msg_call *call, struct ms
         return -1;
     if (vm_enter_call(vm, e) == 0)
         ran = run_until_halt(env, out, e);
-    if (ran == 0 && out->reason == REASON_ENDED && serve_result(vm, result, &out->why) != SERVED_ON)
-        end_broken(vm, out);
+    if (ran == 0 && out->reason == REASON_ENDED && serve_result(vm, result, &out->why) != SERVED_ON) {
+        vm->ready = false;
+        ran = ending_broken(&(struct runner){.machine = &vm->machine}, out, e);
+    }
     serve_reset_stacks(vm);
     return ran;
 }

@@ -83,9 +83,12 @@ static void decode_io(struct machine *m, struct exit *x)
     x->data = data;
     /*
      * KVM has stepped over an OUT that it emulated, and steps over any other, if RIP is still there. With TF set
-     * a step leaves its mark in DR6: that has to come before debug registers are put back.
+     * a step leaves its mark in DR6: that has to come before debug registers are put back. With IF set an STI may
+     * be just before, and its shadow ends with the step only: with IF clear, as in the next call, Intel's CPUs
+     * enter no guest in one (SDM 3C, "Checks on Guest Non-Register State").
      */
-    m->after_out = x->kind == EXIT_OUT && r->kvm_valid_regs != 0 && (r->s.regs.regs.rflags & RFLAGS_TF) == 0;
+    m->after_out = x->kind == EXIT_OUT;
+    m->out_is_plain = r->kvm_valid_regs != 0 && (r->s.regs.regs.rflags & (RFLAGS_TF | RFLAGS_IF)) == 0;
     m->out_rip = r->s.regs.regs.rip;
     m->out_base = r->s.regs.sregs.cs.base;
     if (x->kind == EXIT_OUT)
@@ -196,7 +199,7 @@ static int finish(struct machine *m, struct err *e)
 
 int machine_finish(struct machine *m, struct err *e)
 {
-    if (!m->after_out)
+    if (!m->after_out || !m->out_is_plain)
         return finish(m, e);
     machine_unkick(m);
     return 0;
@@ -204,8 +207,8 @@ int machine_finish(struct machine *m, struct err *e)
 
 int machine_leave_out(struct machine *m, uint64_t rip, struct err *e)
 {
-    bool elsewhere =
-        m->out_base == 0 && m->run->s.regs.sregs.cs.base == 0 && (uint32_t)rip != (uint32_t)m->out_rip;
+    bool elsewhere = m->out_is_plain && m->out_base == 0 && m->run->s.regs.sregs.cs.base == 0 &&
+                     (uint32_t)rip != (uint32_t)m->out_rip;
 
     return !m->after_out || elsewhere ? 0 : finish(m, e);
 }

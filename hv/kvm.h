@@ -26,11 +26,13 @@ struct machine {
     uint32_t slots_max; /* memory slots this KVM offers */
     bool hidden_apic;   /* as asked for, and this KVM can do it */
     uint32_t sync;      /* registers that KVM takes from the run page, KVM_SYNC_X86_... */
-    bool after_out; /* the last run ended with an OUT, of which KVM has at most to step over it; RIP and */
-    uint64_t out_rip, out_base; /* CS base then */
-    bool ran;                   /* once at least */
-    bool broken;                /* KVM failed to run it: nobody knows what it is in the middle of */
-    struct dirty dirty;         /* tells of writes to every slot that is not read-only */
+    bool after_out;     /* the last run ended with an OUT, of which KVM has at most to step over it; */
+    bool out_is_plain;  /* ... to leave that undone leaves nothing behind but RIP; RIP and CS base then: */
+    uint64_t out_rip, out_base;
+    bool no_keys;       /* this KVM has no register of protection keys, as was found out */
+    bool ran;           /* once at least */
+    bool broken;        /* KVM failed to run it: nobody knows what it is in the middle of */
+    struct dirty dirty; /* tells of writes to every slot that is not read-only */
 };
 
 struct machine_options {
@@ -108,7 +110,7 @@ int machine_get_regs(struct machine *m, struct cpu_regs *r, struct err *e);
 /* Whether a guest can turn XSAVE on, and change XCR0 then. Before the first run. */
 bool machine_takes_xsave(struct machine *m);
 
-/* x87 and SSE as after reset: FCW 0x37F, MXCSR 0x1F80, all else zero. */
+/* x87, SSE and more as after reset: FCW 0x37F, MXCSR 0x1F80, all else zero. */
 int machine_reset_fpu(struct machine *m, struct err *e);
 
 /* Have what is set take effect now. Clears a kick. */

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <linux/kvm.h>
+#include <signal.h>
 #include <stddef.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -101,13 +102,27 @@ int dirty_take(struct machine *m, struct err *e)
 int dirty_protect_ring(struct machine *m, struct err *e)
 {
     struct dirty *d = &m->dirty;
+    sigset_t all, old;
+    uint32_t n;
+    int done;
 
     if (dirty_take(m, e) != 0)
         return -1;
-    for (; d->taken != 0; d->taken--)
+    for (n = d->taken; d->taken != 0; d->taken--)
         __atomic_store_n(&d->ring[(d->next - d->taken) & (d->entries_n - 1)].flags, KVM_DIRTY_GFN_F_RESET,
                          __ATOMIC_RELEASE);
-    return KVM_CALL(m->vm_fd, KVM_RESET_DIRTY_RINGS, NULL, e) < 0 ? -1 : 0;
+    /*
+     * For a signal KVM stops in the middle since Linux 6.16, says how many entries it took, and forgets to
+     * protect the pages of the last of them: those would never be told of again.
+     */
+    sigfillset(&all);
+    sigprocmask(SIG_BLOCK, &all, &old);
+    done = KVM_CALL(m->vm_fd, KVM_RESET_DIRTY_RINGS, NULL, e);
+    sigprocmask(SIG_SETMASK, &old, NULL);
+    if (done < 0 || (uint32_t)done == n)
+        return done < 0 ? -1 : 0;
+    /* Nobody can block that the process is stopped. */
+    return kvm_failed("KVM_RESET_DIRTY_RINGS", EINTR, e);
 }
 
 /* Whether there are more than `n` entries that were not given back: they come one after the other. */

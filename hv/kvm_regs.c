@@ -193,12 +193,20 @@ bool machine_takes_xsave(struct machine *m)
 
 int machine_reset_fpu(struct machine *m, struct err *e)
 {
-    /* The XSAVE area, SDM 1, "XSAVE-Managed State": FCW at 0, MXCSR at 24, XSTATE_BV at 512. */
+    /*
+     * The XSAVE area, SDM 1, "XSAVE-Managed State": FCW at 0, MXCSR at 24, XSTATE_BV at 512. What is not in
+     * that becomes as after reset, but for protection keys (bit 9): they KVM leaves as they are.
+     */
     static _Alignas(128) struct kvm_xsave x;
     uint8_t *area = (uint8_t *)x.region;
 
     store_le16(area, 0x37f);
     store_le32(area + 24, 0x1f80);
-    store_le64(area + 512, 3);
-    return KVM_CALL(m->vcpu_fd, KVM_SET_XSAVE, &x, e);
+    store_le64(area + 512, m->no_keys ? 3 : 0x203);
+    if (ioctl(m->vcpu_fd, KVM_SET_XSAVE, &x) == 0)
+        return 0;
+    if (errno != EINVAL || m->no_keys)
+        return kvm_failed("KVM_SET_XSAVE", errno, e);
+    m->no_keys = true;
+    return machine_reset_fpu(m, e);
 }

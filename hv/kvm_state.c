@@ -17,6 +17,11 @@
 
 #define MSRS_AT_ONCE 255u /* KVM takes less than 256 */
 
+/* SDM 3B, "Machine-Check MSRs" */
+#define MSR_MCG_CAP  0x179u /* its low byte: how many banks */
+#define MSR_BANKS    0x400u
+#define MSRS_OF_BANK 4
+
 #define VCPU_PART(part, GET, SET)                                           \
     static int get_##part(struct machine *m, void *out, struct err *e)      \
     {                                                                       \
@@ -189,14 +194,25 @@ int machine_get_msrs(struct machine *m, struct cpu_msr *msrs, unsigned n, struct
 
 int machine_set_msrs(struct machine *m, const struct cpu_msr *msrs, unsigned n, struct err *e)
 {
-    struct kvm_msrs *k = make_msrs(msrs, n);
-    int result;
+    int result = 0;
 
-    if (k == NULL)
-        return err_memory(e, "MSRs");
-    result = move_msrs(m, k, KVM_SET_MSRS, "KVM_SET_MSRS", e);
-    free(k);
+    while (n != 0 && result == 0) {
+        unsigned now = n < MSRS_AT_ONCE ? n : MSRS_AT_ONCE;
+        struct kvm_msrs *k = make_msrs(msrs, now);
+
+        result = k == NULL ? err_memory(e, "MSRs") : move_msrs(m, k, KVM_SET_MSRS, "KVM_SET_MSRS", e);
+        free(k);
+        msrs += now;
+        n -= now;
+    }
     return result;
+}
+
+void machine_spare_banks(struct machine *m)
+{
+    uint64_t one = 1;
+
+    ioctl(m->vcpu_fd, (int)KVM_X86_SETUP_MCE, &one);
 }
 
 /* One or the other, as many at a time as KVM takes: it stops at one it refuses, which is dropped. */
@@ -228,6 +244,33 @@ int kvm_keep_msrs(struct machine *m, struct cpu_msr *msrs, unsigned *n, struct e
                : keep_msrs(m, msrs, n, KVM_SET_MSRS, "KVM_SET_MSRS", e);
 }
 
+/* Those that a guest can write to although KVM lists them nowhere, or not in every version. */
+static unsigned add_unlisted(struct machine *m, struct cpu_msr *msrs, unsigned n)
+{
+    static const struct {
+        uint32_t first, n;
+    } ranges[] = {
+        {0x200, 16},     {0x250, 1},      {0x258, 2}, {0x268, 8}, {0x2ff, 1}, /* memory types */
+        {0x1d9, 1},                                                           /* DEBUGCTL */
+        {0x8c, 4},                                                            /* keys of SGX */
+        {0xc0010114, 1}, {0xc0011029, 1},                                     /* VM_CR, DE_CFG */
+        {MSR_BANKS, 0},
+    };
+    struct cpu_msr banks = {.index = MSR_MCG_CAP};
+    struct err refused;
+    unsigned i, j;
+
+    if (machine_get_msrs(m, &banks, 1, &refused) != 0)
+        banks.value = 0;
+    for (i = 0; i < sizeof(ranges) / sizeof(ranges[0]); i++) {
+        uint64_t of = ranges[i].n != 0 ? ranges[i].n : MSRS_OF_BANK * (banks.value & 0xff);
+
+        for (j = 0; j < of && n < KVM_MSRS_MAX; j++)
+            msrs[n++].index = ranges[i].first + j;
+    }
+    return n;
+}
+
 int kvm_list_msrs(int kvm_fd, struct machine *m, struct cpu_msr **out, unsigned *n, struct err *e)
 {
     struct kvm_msr_list *list = calloc(1, sizeof(*list) + KVM_MSRS_MAX * sizeof(list->indices[0]));
@@ -244,6 +287,7 @@ int kvm_list_msrs(int kvm_fd, struct machine *m, struct cpu_msr **out, unsigned 
         goto out;
     for (i = 0; i < list->nmsrs; i++)
         msrs[i].index = list->indices[i];
+    i = add_unlisted(m, msrs, i);
     if (kvm_keep_msrs(m, msrs, &i, e) != 0)
         goto out;
     *out = msrs;

@@ -47,8 +47,8 @@ bool kvm_part_is_sane(const struct kvm_part *p, const uint8_t *bytes);
 int kvm_keep_msrs(struct machine *m, struct cpu_msr *msrs, unsigned *n, struct err *e);
 
 /*
- * The MSRs of this KVM that can be read and written back, with the values they
- * have now. *out is the caller's to free; *n at most KVM_MSRS_MAX.
+ * The MSRs of this KVM that can be read and written back, those that it does not list included, with the values
+ * they have now. *out is the caller's to free; *n at most KVM_MSRS_MAX.
  */
 #define KVM_MSRS_MAX 512
 int kvm_list_msrs(int kvm_fd, struct machine *m, struct cpu_msr **out, unsigned *n, struct err *e);
@@ -56,6 +56,9 @@ int kvm_list_msrs(int kvm_fd, struct machine *m, struct cpu_msr **out, unsigned 
 /* Read the MSRs whose indices are filled in; write them all. STATUS_IMAGE names the first that KVM refuses. */
 int machine_get_msrs(struct machine *m, struct cpu_msr *msrs, unsigned n, struct err *e);
 int machine_set_msrs(struct machine *m, const struct cpu_msr *msrs, unsigned n, struct err *e);
+
+/* Where KVM can, leave the guest one bank of machine check MSRs of 32: it may write to all. Before the first run. */
+void machine_spare_banks(struct machine *m);
 
 /*
  * From now on the guest's access to any MSR but `allowed`, which ascend, is a

@@ -496,7 +496,8 @@ void state_free_baseline(struct state_baseline *b)
 
 int state_filter_msrs(struct machine *m, const struct guest_kind *kind, struct err *e)
 {
-    if (!is_filtered(m, kind))
-        return 0;
-    return machine_filter_msrs(m, guest_msrs, GUEST_MSRS_N, e);
+    if (is_filtered(m, kind))
+        return machine_filter_msrs(m, guest_msrs, GUEST_MSRS_N, e);
+    machine_spare_banks(m);
+    return 0;
 }

@@ -56,7 +56,8 @@ void state_choose_drop(struct state_baseline *b, struct machine *m, bool shadows
  */
 void state_refit_baseline(struct state_baseline *b, const struct snapshot *old, const struct snapshot *s);
 
-/* Let the guest change only the MSRs that the table knows, where its kind is filtered. Before the first run. */
+/* Let the guest change only the MSRs that the table knows, where its kind is filtered; else spare it most of those
+ * for machine checks, which all would have to be reset. Before the first run. */
 int state_filter_msrs(struct machine *m, const struct guest_kind *kind, struct err *e);
 
 /*

@@ -44,10 +44,13 @@ static struct {
     uint32_t copy_request;  /* an ioctl whose argument is kept, copy_len bytes of it */
     void *copy;
     size_t copy_len;
-    uint64_t foreign_at; /* not 0: a new machine gets a page there that vmm knows nothing of */
+    uint32_t mask_request; /* an ioctl during which the signal mask is looked at */
+    uint64_t foreign_at;   /* not 0: a new machine gets a page there that vmm knows nothing of */
 
     /* What was seen since seam_reset. */
     unsigned calls_n; /* that were counted */
+    unsigned masks_n; /* calls of mask_request */
+    sigset_t mask;    /* at the last of them */
     unsigned runs_n;  /* KVM_RUN's that came back with an exit */
     uint32_t failed_request;
     struct seam_slot slots[SEAM_SLOTS_MAX];
@@ -154,6 +157,10 @@ int __wrap_ioctl(int fd, int request, ...)
     }
     if (seam.copy_request != 0 && seam.copy_request == req)
         memcpy(seam.copy, arg, seam.copy_len);
+    if (seam.mask_request != 0 && seam.mask_request == req) {
+        seam.masks_n++;
+        sigprocmask(SIG_BLOCK, NULL, &seam.mask);
+    }
     if (seam.grant_request != 0 && seam.grant_request == req)
         return 0;
     /* KVM makes its own page with the vCPU; where it does, ours has to make room for it. */

@@ -169,6 +169,7 @@ static void check_end(struct calling *c, const struct end *x)
         CHECK_EQ(c->out.registers, REGISTERS_SHOWN);
     } else {
         CHECK_HAS(c->out.why.text, x->text);
+        CHECK_EQ(c->out.registers, x->reason != REASON_ENDED ? REGISTERS_SHOWN : REGISTERS_NONE);
         CHECK(x->reason != REASON_ENDED || c->out.why.text[0] == '\0');
     }
     if (before && !tap_ok)

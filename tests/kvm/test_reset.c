@@ -323,6 +323,56 @@ static void ended_at_entry(int kvm_fd, const struct kvm_case *kc)
     snapshot_free(&snap);
 }
 
+/* KVM may stop for a signal when it protects pages again: none may come then, and less than all is a failure. */
+static void watched_again(int kvm_fd, const struct kvm_case *kc)
+{
+    static const int some[] = {SIGALRM, SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2, SIGCHLD};
+    struct snapshot snap;
+    struct calling c;
+    unsigned i;
+
+    if (!tracked_open(&c, kvm_fd, kc, capture_dirty, &snap))
+        return;
+    c.vm.track.period = 1;
+    seam.mask_request = (uint32_t)KVM_RESET_DIRTY_RINGS;
+    for (i = 0; i < 2 && captured_restore(&c); i++)
+        CHECK_EQ(calling_call1(&c, "dirty", 7), STATUS_OK);
+    CHECK(seam.masks_n != 0);
+    for (i = 0; i < sizeof(some) / sizeof(some[0]); i++)
+        CHECK(sigismember(&seam.mask, some[i]) == 1);
+    sigprocmask(SIG_BLOCK, NULL, &seam.mask);
+    CHECK(sigismember(&seam.mask, SIGALRM) == 0);
+    seam.grant_request = (uint32_t)KVM_RESET_DIRTY_RINGS;
+    CHECK(vm_restore(&c.vm, &c.e) != 0);
+    CHECK_EQ(c.e.status, STATUS_HOST);
+    CHECK_HAS(c.e.text, "KVM_RESET_DIRTY_RINGS");
+    CHECK(!c.vm.usable);
+    calling_close(&c);
+    snapshot_free(&snap);
+}
+
+/* An OUT right behind STI: a call that follows without a restore starts out of its shadow, in which no CPU may enter. */
+static void ended_behind_sti(int kvm_fd, const struct kvm_case *kc)
+{
+    static const uint8_t sti_out_halt[] = {0xfb, 0xe6, PORT_HALT};
+    struct kvm_vcpu_events events;
+    struct snapshot snap;
+    struct calling c;
+
+    if (!tracked_open(&c, kvm_fd, kc, capture_dirty, &snap))
+        return;
+    if (captured_restore(&c) &&
+        CHECK(gmem_write(c.vm.mem, gpa_make(c.vm.dispatch), sti_out_halt, sizeof(sti_out_halt)))) {
+        CHECK_EQ(calling_call0(&c, "count"), STATUS_FAULTED);
+        guest_check(vm_enter_call(&c.vm, &c.e), &c.e);
+        raw_settle(&c.vm.machine);
+        CHECK(__real_ioctl(c.vm.machine.vcpu_fd, (uint32_t)KVM_GET_VCPU_EVENTS, &events) == 0);
+        CHECK_EQ(events.interrupt.shadow, 0);
+    }
+    calling_close(&c);
+    snapshot_free(&snap);
+}
+
 /* CR8 is what it was when the guest was captured, in a new VM and in one whose guest changed it. */
 static void cr8_comes_back(int kvm_fd, const struct kvm_case *kc)
 {
@@ -425,6 +475,8 @@ static const struct kvm_case cases[] = {
      .kind = "amd64", .n = IRQCHIP},
     {"i686-identity: whatever a run changed, the next finds the captured state", .run = is_reset,
      .kind = "i686-identity"},
+    {"i686-identity with irqchip: whatever a run changed, the next finds the captured state", .run = is_reset,
+     .kind = "i686-identity", .n = IRQCHIP},
     {"i686: whatever a run changed, the next finds the captured state", .run = is_reset, .paging32 = true,
      .kind = "i686"},
     {"i686 with irqchip: whatever a run changed, the next finds the captured state", .run = is_reset,
@@ -486,6 +538,10 @@ static const struct kvm_case cases[] = {
      .run = is_reset, .paging32 = true, .kind = "i686", .n = TRACK(TRACK_COPY) | COW_HOST},
     {"i686-identity: a run that ended by an OUT at the entry takes nothing from the next",
      .run = ended_at_entry, .kind = "i686-identity"},
+    {"i686-identity, restored by the ring: no signal comes while pages are protected again",
+     .run = watched_again, .walking = true, .kind = "i686-identity", .n = TRACK(TRACK_RING)},
+    {"i686-identity: a call behind one that ended by an OUT behind STI starts as any other",
+     .run = ended_behind_sti, .walking = true, .kind = "i686-identity"},
     {"i686-identity: MSRs that nothing puts back are no guest's", .run = no_hyperv, .kind = "i686-identity"},
     {"i686: MSRs that nothing puts back are no guest's", .run = no_hyperv, .paging32 = true, .kind = "i686"},
     {"amd64: a run that ended amid an instruction leaves nothing to the next", .run = half_done,

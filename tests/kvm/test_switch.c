@@ -4,6 +4,9 @@
  * of, and in what the guest says; whatever guest and host did in between. One
  * of another shape it leaves alone, and a failure leaves nothing behind.
  */
+#include <sys/stat.h>
+#include <sys/wait.h>
+
 #include "tests/kvm/memory.h"
 #include "tests/kvm/raw_state.h"
 
@@ -405,6 +408,72 @@ static void fails(int kvm_fd, const struct kvm_case *kc)
     free_both();
 }
 
+/* --- the file goes ------------------------------------------------------------------------------------------ */
+
+/*
+ * Child: switch to a snapshot whose file is cut then, and have the host or the guest look at its pages. Ends with
+ * what the call came to, 98 if there was nothing to notice, 99 if it came not so far.
+ */
+static void look_at_lost(int kvm_fd, const char *path, bool by_host, int said)
+{
+    struct err e = {.text = ""};
+    struct snapshot snap;
+    struct calling c;
+    uint8_t byte;
+    int cut;
+
+    dup2(said, STDERR_FILENO);
+    signal(SIGBUS, SIG_DFL);
+    cut = open(path, O_RDWR | O_CLOEXEC);
+    if (cut < 0 || !guest_check(snapfile_read(path, false, &snap, NULL, &e), &e) ||
+        (calling_cow_host && !guest_check(vm_prepare(&snap, &e), &e)) ||
+        !guest_check(snapfile_guard(&pair.snap[0], "another file", &e), &e) ||
+        !open_pool(&c, kvm_fd, &pair.snap[0]) || !captured_restore(&c) ||
+        !guest_check(snapfile_guard(&snap, "the file", &e), &e) || !switch_to(&c, &snap) ||
+        ftruncate(cut, (off_t)snap.memory_off) != 0) {
+        fflush(stdout);
+        _exit(99);
+    }
+    if (by_host)
+        _exit(gmem_read(c.vm.mem, gpa_make(snap.plan.base.v + snap.plan.snapshot_len - 1), &byte, 1) ? 98
+                                                                                                     : 99);
+    _exit((int)calling_call1(&c, "page_sum", 3));
+}
+
+static void loses_its_file(int kvm_fd, const struct kvm_case *kc)
+{
+    char path[] = "/tmp/switched-XXXXXX", said[200];
+    struct err e = {.text = ""};
+    int fd = mkstemp(path), by_host;
+
+    if (CHECK(fd >= 0) && capture_two(kvm_fd, kc, "cow", "fill")) {
+        for (by_host = 0; by_host < 2 && guest_check(snapfile_write(&pair.snap[1], path, &e), &e);
+             by_host++) {
+            int fds[2], status = -1;
+            ssize_t n;
+            pid_t pid;
+
+            if (!CHECK(chmod(path, 0600) == 0 && pipe2(fds, O_CLOEXEC) == 0))
+                break;
+            fflush(stdout);
+            pid = fork();
+            if (pid == 0)
+                look_at_lost(kvm_fd, path, by_host != 0, fds[1]);
+            close(fds[1]);
+            n = read(fds[0], said, sizeof(said) - 1);
+            said[n > 0 ? n : 0] = '\0';
+            close(fds[0]);
+            CHECK(waitpid(pid, &status, 0) == pid && WIFEXITED(status));
+            CHECK_EQ(WEXITSTATUS(status), STATUS_HOST);
+            if (by_host != 0)
+                CHECK_STR(said, "vmm: the file: shrank while it was in use\n");
+        }
+        free_both();
+    }
+    close(fd);
+    unlink(path);
+}
+
 static const struct {
     const char *how;
     struct kvm_case kc;
@@ -448,6 +517,14 @@ static const struct kvm_case more[] = {
     {"i686-identity: what the last one had more of is gone", .run = placed_before, .kind = "i686-identity"},
     {"i686, the host copying: what the last one had more of is gone", .run = placed_before, .paging32 = true,
      .kind = "i686", .n = LARGE | COW_HOST},
+    {"amd64: the loss of the file that it was switched to is told", .run = loses_its_file, .kind = "amd64",
+     .n = LARGE},
+    {"amd64, the host copying: the loss of the file that it was switched to is told", .run = loses_its_file,
+     .kind = "amd64", .n = LARGE | COW_HOST},
+    {"i686-identity: the loss of the file that it was switched to is told", .run = loses_its_file,
+     .kind = "i686-identity", .n = LARGE},
+    {"i686: the loss of the file that it was switched to is told", .run = loses_its_file, .paging32 = true,
+     .kind = "i686", .n = LARGE},
     {"amd64: a switch that fails leaves nothing behind", .run = fails, .kind = "amd64", .n = LARGE},
     {"amd64, the host copying: a switch that fails leaves nothing behind", .run = fails, .kind = "amd64",
      .n = LARGE | COW_HOST},

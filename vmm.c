@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "hv/cmd.h"
@@ -103,7 +104,8 @@ static void add_command_help(struct text *t, unsigned bit)
     }
 }
 
-static int help(void)
+/* Of one command, or with COMMANDS_N of all. */
+static int help(unsigned command)
 {
     struct text t = TEXT_EMPTY;
     unsigned i;
@@ -111,14 +113,18 @@ static int help(void)
     text_add(&t, "usage: vmm COMMAND [OPTION...] [IMAGE]\n"
                  "       vmm --version | --help\n\n");
     for (i = 0; i < COMMANDS_N; i++) {
+        if (command != COMMANDS_N && command != i)
+            continue;
         text_add(&t, "  vmm %s [OPTION...]%s\n      %s\n", commands[i].name, commands[i].operands,
                  commands[i].help);
         add_command_help(&t, commands[i].bit);
     }
     text_add(
-        &t, "\nSizes end in K, M or G. Exit status: the guest's own; 0 ended, 64 usage, 77 this host cannot\n"
-            "run it, 124 time limit, 125 host failure, 126 image refused, 127 no such file, 130 SIGINT,\n"
-            "134 guest aborted, 139 guest faulted, 143 SIGTERM.\n");
+        &t,
+        "\nSizes end in K, M or G. Exit status: a bare kernel's own; 0 ended, 64 usage, 77 this host cannot\n"
+        "run it, 121 reset, 122 a call's error, 123 not as expected, 124 time limit, 125 host failure,\n"
+        "126 file refused, 127 no such file, 130 SIGINT, 134 guest aborted, 139 guest faulted, 143 "
+        "SIGTERM.\n");
     return print_answer(&t, 0);
 }
 
@@ -278,17 +284,32 @@ typedef int command_run(const struct options *o, struct outcome *out, struct tex
 
 static int run_command(int argc, char **argv);
 
+static bool is_same_file(int a, int b)
+{
+    struct stat of_a, of_b;
+
+    return fstat(a, &of_a) == 0 && fstat(b, &of_b) == 0 && of_a.st_dev == of_b.st_dev &&
+           of_a.st_ino == of_b.st_ino;
+}
+
 static void tell(const struct options *o, const struct outcome *out)
 {
     struct text t = TEXT_EMPTY;
+    size_t room;
 
     if (o->quiet && out->reason != REASON_ERROR && out->reason != REASON_UNSUPPORTED)
         return;
+    /* Ours begins a line, where the guest's output goes there as well and stopped in the middle of one. */
+    if (out->amid_line && is_same_file(o->console_fd, STDERR_FILENO))
+        text_add(&t, "\n");
+    room = t.len;
     report_text(out, &t);
     if (o->verbose && !o->quiet)
         report_unknown(out, &t);
-    progress_make_room(STDERR_FILENO, (const uint8_t *)t.s, t.len);
-    print_fd(STDERR_FILENO, &t);
+    if (t.len > room) {
+        progress_make_room(STDERR_FILENO, (const uint8_t *)t.s, t.len);
+        print_fd(STDERR_FILENO, &t);
+    }
     text_free(&t);
 }
 
@@ -421,7 +442,7 @@ static int run_command(int argc, char **argv)
         return fail(&e);
     }
     if (argc > 1 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0))
-        return help();
+        return help(command);
     o.log_fd = STDERR_FILENO;
     status = parse(argc, argv, command, &o, &e) == 0 ? main_command(command, &o) : fail(&e);
     options_free(&o);
@@ -444,7 +465,7 @@ int main(int argc, char **argv)
         return fail(&e);
     }
     if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0)
-        return help();
+        return help(COMMANDS_N);
     if (strcmp(argv[1], "--version") == 0)
         return version();
     if (argv[1][0] == '-')

@@ -26,6 +26,7 @@ static int run_once(struct bare_session *s, struct outcome *out, struct err *e)
     expect_reset(&s->expect);
     if (bare_restore(&s->bare, e) != 0 || bare_run(&s->bare, s->o->timeout_ns, out, e) != 0)
         return -1;
+    out->amid_line = s->console.amid_line;
     if (s->bare.env.point == POINT_NONE)
         expect_judge(&s->expect, out);
     return 0;

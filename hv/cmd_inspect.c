@@ -135,11 +135,17 @@ int cmd_inspect(const struct options *o, struct text *out, struct err *e)
     struct load l;
     int result;
 
-    if (snapfile_is(o->image))
+    if (snapfile_is(o->image)) {
+        const char *wrong = o->abi_only != NULL ? o->abi_only : o->bare_only;
+
+        if (wrong != NULL)
+            return err_usage(e, "--%s: only for images (%s is a snapshot)", wrong, o->image);
         return inspect_snapshot(o, out, e);
+    }
     if (load_image(o, &l, e) != 0)
         return -1;
-    result = inspect_image(o, &l, out, e);
+    result = o->verify ? err_usage(e, "--verify: only for snapshots (%s is none)", o->image)
+                       : inspect_image(o, &l, out, e);
     load_free(&l);
     return result;
 }

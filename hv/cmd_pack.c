@@ -164,7 +164,7 @@ int cmd_pack(const struct options *o, struct err *e)
     int result;
 
     if (o->output == NULL)
-        return err_usage(e, "pack: no -o FILE");
+        return err_usage(e, "pack: no -o FILE given");
     if (o->operands_n > FILES_MAX)
         return err_usage(e, "pack: too many files (%d, at most %d)", o->operands_n, FILES_MAX);
     if (check_names(o->operands, o->operands_n, own, e) != 0 ||

@@ -9,6 +9,17 @@
 #include "hv/session.h"
 #include "hv/snapfile.h"
 
+/* Between two rounds. */
+static void end_stopped(enum stop_cause cause, struct outcome *out)
+{
+    bool by_int = cause == STOP_SIGINT;
+
+    err_set(&out->why, by_int ? STATUS_INTERRUPTED : STATUS_TERMINATED, "restore: stopped by SIG%s",
+            by_int ? "INT" : "TERM");
+    out->reason = REASON_SIGNAL;
+    out->status = out->why.status;
+}
+
 /* One VM, o->repeat rounds: each starts from the snapshot and nothing of the round before is left. */
 static int run_rounds(struct session *s, struct outcome *out, struct text *calls, struct err *e)
 {
@@ -19,6 +30,13 @@ static int run_rounds(struct session *s, struct outcome *out, struct text *calls
     if (o->repeat > 1)
         progress_begin("restore", o->repeat);
     for (i = 0; i < o->repeat && result == 0 && (i == 0 || out->status == STATUS_OK); i++) {
+        enum stop_cause cause = i != 0 ? stop_why(&s->stop) : STOP_NONE;
+
+        /* A round without calls may run nothing that would see a signal. */
+        if (cause != STOP_NONE) {
+            end_stopped(cause, out);
+            break;
+        }
         /* The report has the last round's results. */
         calls->len = 0;
         result = session_start(s, out, e);

@@ -2,7 +2,9 @@
 #include "hv/bare_load.h"
 #include "hv/capture.h"
 #include "hv/cmd.h"
+#include "hv/core.h"
 #include "hv/load.h"
+#include "hv/save.h"
 #include "hv/session.h"
 #include "hv/snapfile.h"
 
@@ -43,6 +45,8 @@ int cmd_snapshot(const struct options *o, struct outcome *out, struct text *call
 
     if (o->output == NULL)
         return err_usage(e, "snapshot: no -o FILE given");
+    if ((o->core != NULL && core_check_path(o->core, e) != 0) || save_check_path(o->output, e) != 0)
+        return -1;
     if (load_image(o, &l, e) != 0)
         return -1;
     if (l.bare)

@@ -15,6 +15,7 @@ void console_init(struct console *c, int fd, struct stop *stop)
     c->stop = stop;
     c->gathered = NULL;
     c->expect = NULL;
+    c->amid_line = false;
     c->n = 0;
 }
 
@@ -96,6 +97,7 @@ int console_put(struct console *c, uint32_t scalar, struct err *e)
     uint8_t bytes[4];
     size_t n = encode_utf8(scalar, bytes);
 
+    c->amid_line = scalar != '\n';
     if (c->expect != NULL)
         expect_feed(c->expect, bytes, n);
     if (c->n + n > CONSOLE_BUFFER_LEN) {

@@ -24,6 +24,7 @@ struct console {
     struct text *gathered; /* NULL: it goes to fd */
     size_t gathered_max;
     bool cut;              /* there was more than gathered_max */
+    bool amid_line;        /* what came last was no newline */
     struct expect *expect; /* sees every byte that is emitted; NULL = nobody does */
     size_t n;
     uint8_t bytes[CONSOLE_BUFFER_LEN];

@@ -12,7 +12,6 @@
 #include <unistd.h>
 
 #include "boot/x86.h"
-#include "hv/host.h"
 #include "hv/save.h"
 #include "mem/assert.h"
 #include "mem/bytes.h"
@@ -482,24 +481,9 @@ static int write_all(const struct vm *vm, const struct cpu_regs *regs, const str
 
 /* --- where it goes ------------------------------------------------------------------------------- */
 
-/* The temporary is of this process alone: several that write to one path are not in each other's way. */
-static int begin(struct save *sv, const char *path, struct err *e)
-{
-    unsigned writer;
-
-    if (host_random((uint8_t *)&writer, sizeof(writer), e) != 0)
-        return -1;
-    return save_begin(sv, path, writer | 1, e) == 0 ? 0 : err_wrap(e, "core");
-}
-
 int core_check_path(const char *path, struct err *e)
 {
-    struct save sv;
-
-    if (begin(&sv, path, e) != 0)
-        return -1;
-    save_cancel(&sv);
-    return 0;
+    return save_check_path(path, e) == 0 ? 0 : err_wrap(e, "core");
 }
 
 int core_write(const struct vm *vm, const struct cpu_regs *regs, const struct cpu_sregs *sregs,
@@ -507,13 +491,12 @@ int core_write(const struct vm *vm, const struct cpu_regs *regs, const struct cp
 {
     struct save sv;
 
-    if (begin(&sv, path, e) != 0)
-        return -1;
-    if (write_all(vm, regs, sregs, &sv, e) == 0) {
-        if (save_end(&sv, 0600, e) == 0)
+    /* Several that write to one path are not in each other's way. */
+    if (save_begin_alone(&sv, path, e) == 0) {
+        if (write_all(vm, regs, sregs, &sv, e) != 0)
+            save_cancel(&sv);
+        else if (save_end(&sv, 0600, e) == 0)
             return 0;
-    } else {
-        save_cancel(&sv);
     }
     return err_wrap(e, "core");
 }

@@ -3,7 +3,9 @@
 
 #include <stddef.h>
 
+#include "boot/snapformat.h"
 #include "hv/bare_load.h"
+#include "mem/bytes.h"
 
 #define IMAGE_LEN_MAX ((uint64_t)16 << 30)
 
@@ -13,6 +15,11 @@ int load_image(const struct options *o, struct load *out, struct err *e)
 
     if (file_read(o->image, IMAGE_LEN_MAX, &l.image, e) != 0)
         return -1;
+    if (l.image.len >= SNAP_CHUNK_LEN && load_le64(l.image.map.base) == SNAP_MAGIC) {
+        file_free(&l.image);
+        err_image(e, "%s: a snapshot, not an image", o->image);
+        return err_hint(e, "vmm restore goes on with it");
+    }
     l.bare = bare_choose(o, &l.image, &l.format);
     if (options_check(o, l.bare, l.bare ? bare_format_name(l.format) : "one of the guest ABI", e) != 0) {
         load_free(&l);

@@ -53,6 +53,7 @@ struct outcome {
     uint64_t exits_n;
     uint64_t ran_ns; /* wall time inside the run loop */
     bool bare;       /* `unknown` is there */
+    bool amid_line;  /* the guest's output ends without a newline */
     unsigned unknown_n;
     uint64_t unknown_all;  /* accesses, listed or not */
     struct exit last_exit; /* if exits_n is not 0 */

@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "hv/host.h"
 #include "mem/format.h"
 
 #define TRIES 16
@@ -169,6 +170,23 @@ void save_cancel(struct save *sv)
 {
     unlinkat(sv->dir, sv->temp, 0);
     close_both(sv);
+}
+
+int save_begin_alone(struct save *sv, const char *path, struct err *e)
+{
+    unsigned writer;
+
+    return host_random((uint8_t *)&writer, sizeof(writer), e) == 0 ? save_begin(sv, path, writer | 1, e) : -1;
+}
+
+int save_check_path(const char *path, struct err *e)
+{
+    struct save sv;
+
+    if (save_begin_alone(&sv, path, e) != 0)
+        return -1;
+    save_cancel(&sv);
+    return 0;
 }
 
 int save_end(struct save *sv, unsigned mode, struct err *e)

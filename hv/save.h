@@ -29,6 +29,12 @@ struct save {
  */
 int save_begin(struct save *sv, const char *path, unsigned writer, struct err *e);
 
+/* The same under a name that no other process has. */
+int save_begin_alone(struct save *sv, const char *path, struct err *e);
+
+/* Whether a save could begin, so that nobody finds out at its end; nothing is left of the attempt. */
+int save_check_path(const char *path, struct err *e);
+
 /* Write at a place of the new file; what is never written to reads as zeros. */
 int save_write(const struct save *sv, uint64_t off, const void *bytes, uint64_t len, struct err *e);
 

@@ -151,6 +151,8 @@ static int print_result(struct session *s, const struct msg_result *r, struct er
 
     if (r->value.type == MSG_VOID)
         return 0;
+    if (s->console.amid_line)
+        text_add(&t, "\n");
     value_print(&r->value, &t);
     text_add(&t, "\n");
     result = console_write(&s->console, (const uint8_t *)t.s, t.len, e);
@@ -206,6 +208,7 @@ int session_call_all(struct session *s, struct outcome *out, struct text *calls,
         if (call_one(s, &o->calls[i], out, calls, e) != 0)
             return -1;
     expect_judge(&s->expect, out);
+    out->amid_line = s->console.amid_line;
     /* A core that cannot be written takes nothing from what the guest came to. */
     if (o->core != NULL && out->registers != REGISTERS_NONE &&
         (out->reason == REASON_FAULTED || out->reason == REASON_ABORTED) &&

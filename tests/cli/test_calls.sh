@@ -97,6 +97,8 @@ check "a page fault nobody wanted ends 134 with its address" matches 'exception 
 # Host functions.
 run_calls --call print --arg $'string:from the guest\n'
 check "HostPrint prints and returns the length" [ "$out" = $'from the guest\n15' ]
+run_calls --call print --arg string:half --call print --arg string: --call count
+check "a result is on a line of its own, also behind half a line of the guest's" [ "$out" = $'half\n4\n0\n1' ]
 run_calls --call ask_string --arg string:nobody --arg string:x
 check "an unknown host function is a guest error" matches 'guest error 17 \(host function failed\): no host function nobody$'
 run_calls --host-fn upper='tr a-z A-Z' --call ask_string --arg string:upper --arg 'string:shout it'

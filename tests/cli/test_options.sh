@@ -41,6 +41,12 @@ refused "a missing init data file ends 127" 127 'cannot open' "$VMM" run --init-
 case_is "--help goes to stdout with status 0" 0 '^usage: vmm' "$VMM" --help
 check "and nothing to stderr" [ -z "$err" ]
 case_is "a command's --help is help" 0 '^usage: vmm' "$VMM" run --help
+check "of that command alone" [ "$(grep -c '^  vmm ' <<<"$out"):$(grep -c '^  vmm run ' <<<"$out"):$(grep -c -e --on-exit <<<"$out")" = 1:1:0 ]
+run "$VMM" --help
+missing=$(sed -n '/^## Exit status/,/^## A guest/p' README.md | grep -oE '^\| [0-9 /]+' | grep -oE '[0-9]+' | while read -r n; do
+    sed -n '/Exit status/,$p' <<<"$out" | grep -qw "$n" || echo "$n"
+done)
+check "help names every exit status of README" [ -z "$missing" ]
 case_is "--version names flavour and ABI" 0 "^vmm [0-9.]+ \\($FLAVOUR\\), guest ABI 0\\.15$" "$VMM" --version
 run sh -c "'$VMM' --help >/dev/full"
 check "help that cannot be written ends 125" [ "$status" = 125 ]
@@ -52,6 +58,7 @@ if [ -z "$missing" ]; then ok "README names every option of --help"; else not_ok
 
 case_is "inspect needs no KVM" 0 '^scratch: 288K, largest that fits' \
     strace -o "$tmp/trace" -P /dev/kvm -e trace=open -e inject=open:error=ENOENT "$VMM" inspect "$hello"
+refused "inspect has nothing to verify in an image" 64 'verify: only for snapshots' "$VMM" inspect --verify "$hello"
 run "$VMM" inspect --json "$hello"
 check "inspect --json is JSON" json '.kind == "i686-identity" and (.ranges | length) > 5' "$tmp/out"
 

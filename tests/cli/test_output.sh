@@ -37,6 +37,20 @@ for signal in INT:130 TERM:143 HUP:143; do
     check "after its half line was out, within 1 s ($elapsed ms)" [ "$half" = spinning -a "$elapsed" -lt 1000 ]
 done
 
+# Where both go to one place, as in a CI's log, a message of ours does not stand behind half a line.
+for guest in "$hello" "$SAMPLES/bare_hello.elf"; do
+    run sh -c "'$VMM' run --reject hello '$guest' 2>&1"
+    check "a message begins a line where the guest's output goes too, ${guest##*/}" \
+        [ "$out" = $'hello\nvmm: guest: said what is not expected: "hello"' ]
+    run "$VMM" run --reject hello "$guest"
+    check "and has no empty line in front of it elsewhere" \
+        [ "$out:$err" = 'hello:vmm: guest: said what is not expected: "hello"' ]
+done
+run sh -c "'$VMM' run --reject hello --console '$tmp/console' '$hello' 2>&1"
+check "nor where --console leads away" [ "$out" = 'vmm: guest: said what is not expected: "hello"' ]
+run sh -c "'$VMM' run --expect-status 3 '$hello' 2>&1"
+check "nor behind a whole line" [ "$out" = $'hello, world! (amd64)\nvmm: guest: ended with status 0 (3 expected)' ]
+
 run sh -c "trap '' INT; exec timeout -s INT 1 '$VMM' run --timeout 3s '$spin'"
 check "an ignored SIGINT stays ignored, and the time limit ends the guest" [ "$status" = 124 ]
 

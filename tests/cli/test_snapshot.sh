@@ -5,6 +5,14 @@ set -u
 
 snap=$tmp/guest.snap
 refused "a snapshot needs -o" 64 'no -o FILE' "$VMM" snapshot "$SAMPLES/calls-amd64.elf"
+# What can be known before the guest runs is said then: it may be long in its run, or be one that does not run twice.
+refused "a snapshot in a folder that is not there is refused before the guest runs" 125 'none/x: cannot open its directory' \
+    "$VMM" snapshot -o "$tmp/none/x" --call count "$SAMPLES/calls-amd64.elf"
+refused "a snapshot in place of a device is refused before the guest runs" 125 'not a regular file' \
+    "$VMM" snapshot -o /dev/null --call count "$SAMPLES/calls-amd64.elf"
+refused "so is one whose core could not be written" 125 'core: .*none/x: cannot open its directory' \
+    "$VMM" snapshot -o "$snap" --core "$tmp/none/x" "$SAMPLES/calls-amd64.elf"
+check "nothing is left of the attempts" [ "$(find "$tmp" -mindepth 1 ! -name out ! -name err)" = '' ]
 refused "an image is no snapshot to restore" 126 'not a snapshot' "$VMM" restore "$SAMPLES/calls-amd64.elf"
 refused "a snapshot that is not there ends 127" 127 'No such file' "$VMM" restore "$tmp/none"
 refused "a report of many copies is a mistake" 64 'do not go together' \
@@ -36,6 +44,11 @@ for kind in amd64 i686-identity; do
     case_is "$kind: inspect looks into the file" 0 "snapshot of an $kind guest, generation 1" "$VMM" inspect --verify "$snap"
     run "$VMM" inspect --json "$snap"
     check "$kind: as JSON too" json '.generation == 1 and (.sections | length) > 4' "$tmp/out"
+    refused "$kind: inspect takes no sizes for what has them" 64 '--heap: only for images \(.* is a snapshot\)' \
+        "$VMM" inspect --heap 64K "$snap"
+    refused "$kind: nor what only a bare kernel could have" 64 '--append: only for images' "$VMM" inspect --append x "$snap"
+    refused "$kind: a snapshot is no image to run" 126 'a snapshot, not an image' "$VMM" run "$snap"
+    check "$kind: and there is a hint what it is for" matches '^hint: vmm restore'
     check "$kind: no path of this host is in the file" sh -c "! grep -aq '$SAMPLES\|$tmp' '$snap'"
     run "$VMM" snapshot -o "$tmp/bad.snap" --call give_up "$guest"
     check "$kind: a guest that aborts is not saved" [ "$status" = 134 -a ! -e "$tmp/bad.snap" ]
@@ -62,6 +75,26 @@ gone() { # words of a command line: no process of it is left within some seconds
     return 1
 }
 check "and none is left" gone '[r]estore --copies 4 --jobs 4 --call spin'
+
+# Rounds without a call run no guest that could be stopped. The signal comes once there is a handler for it.
+takes_sigterm() { # process
+    local mask
+
+    mask=$(awk '$1 == "SigCgt:" { print $2 }' "/proc/$1/status" 2>/dev/null) && ((0x${mask:-0} & 0x4000))
+}
+for signal in INT:130 TERM:143; do
+    env --default-signal=INT timeout -s KILL 60 "$VMM" restore --repeat 1000000000 "$snap" >"$tmp/out" 2>"$tmp/err" &
+    pid=$!
+    until child=$(pgrep -P $pid -x vmm) && takes_sigterm "$child"; do
+        kill -0 $pid 2>/dev/null || break
+        sleep 0.02
+    done
+    kill -s "${signal%:*}" "$child"
+    wait $pid
+    status=$? out=$(cat "$tmp/out") err=$(cat "$tmp/err")
+    check "SIG${signal%:*} ends rounds that make no call" \
+        [ "$status:$out:$err" = "${signal#*:}::vmm: restore: stopped by SIG${signal%:*}" ]
+done
 
 # Copies are made one after the other by few workers. What each comes to is its own: the host function counts them.
 cat >"$tmp/function" <<'END'

@@ -19,17 +19,20 @@ static const int stop_signals[STOP_SIGNALS_N] = {SIGINT, SIGTERM, SIGHUP};
 struct worker {
     pid_t pid; /* the parent's; 0: there is none */
     int worst;
+    uint64_t before; /* the parent's: `begun` when it was started */
     /* Copies, of all the workers that were here one after the other. */
     uint64_t begun, ended; /* `ended` also has those that failed, times FAILED: both change at once */
 };
 
-#define FAILED ((uint64_t)1 << 32)
+#define FAILED   ((uint64_t)1 << 32)
+#define LOST_MAX 16
 
 /* Memory that all processes share. */
 struct copies_work {
     uint64_t n;    /* copies that are wanted */
     uint64_t next; /* the number of the next one, from 0: who takes it makes it */
     uint64_t workers_n;
+    unsigned lost; /* workers, one after the other, that were killed before they began a copy */
     struct worker worker[];
 };
 
@@ -103,6 +106,10 @@ static void wait_for_workers(struct copies_work *w, const sigset_t *stops, int *
             if (of->pid != pid)
                 continue;
             of->pid = 0;
+            /* Whoever kills it before it begins may kill the next as well: some time that costs copies. */
+            w->lost = WIFSIGNALED(wstatus) && of->begun == of->before ? w->lost + 1 : 0;
+            if (w->lost > LOST_MAX && __atomic_fetch_add(&w->next, 1, __ATOMIC_RELAXED) < w->n)
+                of->begun++;
             /* It died amid a copy. */
             if (of->begun != of->ended % FAILED)
                 note(of, WIFSIGNALED(wstatus) ? 128 + WTERMSIG(wstatus) : WEXITSTATUS(wstatus));
@@ -138,6 +145,7 @@ static int start_workers(struct copies_work *w, struct worker **out, struct err 
     pid_t pid;
 
     while ((of = free_place(w)) != NULL) {
+        of->before = of->begun;
         pid = _Fork(); /* there are no threads, whose locks fork would look after */
         if (pid < 0) {
             int errnum = errno;

@@ -24,7 +24,7 @@ static struct {
     pid_t made_by[COPIES_MAX];
 } * seen;
 
-/* Copy number `i`, in the order in which they begin, from 0: its status, or none. */
+/* Copy number `i`, in the order in which they begin, from 0: its status, or none. NULL: killed before. */
 typedef int copy_made(uint64_t i, struct copies *c);
 
 static void sleep_ms(long ms)
@@ -61,6 +61,8 @@ static struct copies run(uint64_t n, uint64_t jobs, bool many, copy_made *make)
     fflush(stdout);
     if (!CHECK(copies_run(n, jobs, many, &c, &e) == 0))
         printf("# %s\n", e.text);
+    if (c.child && make == NULL)
+        raise(SIGKILL);
     if (c.child)
         work(&c, make);
     return c;
@@ -188,6 +190,9 @@ static void statuses(void)
     tap_case("one that is killed between two copies takes none along");
     ended(run(12, 3, true, killed_after), 12, 1, 1);
     CHECK_EQ(seen->begun, 12);
+    tap_case("those that are killed whenever they start do not go on for ever");
+    ended(run(20, 2, true, NULL), 20, 20, 137);
+    ended(run(20, 2, false, NULL), 20, 20, 137);
     tap_case("a copy that was taken by one that was killed before it began is made by another");
     ended(run(12, 1, true, killed_with_number), 12, 0, 0);
     CHECK_EQ(seen->begun, 12);

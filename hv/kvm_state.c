@@ -224,8 +224,11 @@ static int keep_msrs(struct machine *m, struct cpu_msr *msrs, unsigned *n, unsig
     while (at < *n) {
         unsigned asked = *n - at < MSRS_AT_ONCE ? *n - at : MSRS_AT_ONCE;
         struct kvm_msrs *k = make_msrs(msrs + at, asked);
-        int done = k == NULL ? err_memory(e, "MSRs") : kvm_call(m->vcpu_fd, request, k, name, e);
+        int done;
 
+        if (k == NULL)
+            return err_memory(e, "MSRs");
+        done = kvm_call(m->vcpu_fd, request, k, name, e);
         for (i = 0; (int)i < done; i++)
             msrs[at++].value = k->entries[i].data;
         free(k);

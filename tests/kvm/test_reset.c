@@ -323,6 +323,35 @@ static void ended_at_entry(int kvm_fd, const struct kvm_case *kc)
     snapshot_free(&snap);
 }
 
+/* Pages that are watched again and not written again are put back no more. */
+static void dropped(int kvm_fd, const struct kvm_case *kc)
+{
+    /* The snapshot's pages are what is tracked first. */
+    const struct touched *touched;
+    struct snapshot snap;
+    struct calling c;
+    unsigned usual;
+    uint32_t all;
+
+    if (!tracked_open(&c, kvm_fd, kc, capture_dirty, &snap))
+        return;
+    usual = c.vm.track.period;
+    touched = &c.vm.track.area[0].touched;
+    if (captured_restore(&c) && CHECK_EQ(calling_call1(&c, "dirty", 7), STATUS_OK) && captured_restore(&c)) {
+        all = touched->n;
+        c.vm.track.period = 1;
+        CHECK(captured_restore(&c));
+        c.vm.track.period = usual;
+        /* This looks at no page of data: KVM may tell of one that is read for the first time as well. */
+        CHECK_EQ(calling_call1(&c, "cr8", 5), STATUS_OK);
+        CHECK(captured_restore(&c));
+        if (!CHECK(all >= 4 && touched->n < all))
+            printf("# %u of %u pages\n", touched->n, all);
+    }
+    calling_close(&c);
+    snapshot_free(&snap);
+}
+
 /* KVM may stop for a signal when it protects pages again: none may come then, and less than all is a failure. */
 static void watched_again(int kvm_fd, const struct kvm_case *kc)
 {
@@ -542,6 +571,8 @@ static const struct kvm_case cases[] = {
      .run = watched_again, .walking = true, .kind = "i686-identity", .n = TRACK(TRACK_RING)},
     {"i686-identity: a call behind one that ended by an OUT behind STI starts as any other",
      .run = ended_behind_sti, .walking = true, .kind = "i686-identity"},
+    {"amd64, copied by the host, restored by the log: pages that nobody writes to any more are dropped",
+     .run = dropped, .kind = "amd64", .n = TRACK(TRACK_LOG) | COW_HOST},
     {"i686-identity: MSRs that nothing puts back are no guest's", .run = no_hyperv, .kind = "i686-identity"},
     {"i686: MSRs that nothing puts back are no guest's", .run = no_hyperv, .paging32 = true, .kind = "i686"},
     {"amd64: a run that ended amid an instruction leaves nothing to the next", .run = half_done,
